@@ -1,0 +1,36 @@
+# acquire: get the archive and verify it, before anything is read from it.
+#
+# requires: the internet, or dataset.archive, or neither (then the stand-in is made)
+# produces: results/acquire/dataset.tar.gz, results/acquire/manifest.json
+
+
+localrules:
+    acquire_archive,
+
+
+def local_archive(wildcards):
+    archive = config["dataset"]["archive"]
+    return archive if archive and not is_url(archive) else []
+
+
+def wanted_archive(wildcards):
+    keys = ("source", "archive", "sha256", "mirrors", "when_unreachable", "synthetic")
+    return {key: config["dataset"][key] for key in keys}
+
+
+rule acquire_archive:
+    input:
+        local=local_archive,
+    output:
+        archive="results/acquire/dataset.tar.gz",
+        manifest="results/acquire/manifest.json",
+    log:
+        "results/logs/acquire/acquire.log",
+    conda:
+        "../../environment.yml"
+    params:
+        wanted=wanted_archive,
+    message:
+        "acquire: the CIFAR-10 archive"
+    script:
+        "../scripts/acquire.py"

@@ -1,0 +1,28 @@
+# shard: turn the archive into tensor shards and their manifest.
+#
+# requires: results/acquire/dataset.tar.gz
+# produces: results/shard/{train,test}-NNNNN-of-NNNNN.safetensors, results/shard/manifest.json
+#
+# One job makes all shards: a gzip stream can only be read from its beginning, so jobs side by side would each
+# decompress the whole archive (benchmarks/sharding.py shows what that costs).
+
+
+rule shard_archive:
+    input:
+        archive=rules.acquire_archive.output.archive,
+        manifest=rules.acquire_archive.output.manifest,
+    output:
+        manifest="results/shard/manifest.json",
+    log:
+        "results/logs/shard/shard.log",
+    conda:
+        "../../environment.yml"
+    params:
+        shard_size=config["dataset"]["shard_size"],
+    threads: 2
+    resources:
+        mem_mb=2000,
+    message:
+        "shard: archive to tensor shards"
+    script:
+        "../scripts/shard.py"

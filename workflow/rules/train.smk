@@ -1,0 +1,42 @@
+# train: one run of one cell, in a fresh process that has the machine to itself; its record is the result.
+#
+# requires: results/shard/manifest.json and the shards beside it
+# produces: results/train/{device}/{cell}/run-{run}.json
+
+
+rule train_cpu:
+    input:
+        manifest=rules.shard_archive.output.manifest,
+    output:
+        "results/train/cpu/{cell}/run-{run}.json",
+    log:
+        "results/logs/train/cpu/{cell}/run-{run}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        cell=cell_settings,
+        protocol=dataclasses.asdict(protocol(config)),
+        code=provenance.code_digest(),
+        machine=machine_fingerprint,
+        plan=PLAN,
+    threads: timing_threads
+    priority: timing_priority
+    resources:
+        mem_mb=memory_mb,
+        runtime=runtime_minutes,
+    message:
+        "train: {wildcards.cell}, run {wildcards.run}"
+    script:
+        "../scripts/train.py"
+
+
+use rule train_cpu as train_gpu with:
+    output:
+        "results/train/gpu/{cell}/run-{run}.json",
+    log:
+        "results/logs/train/gpu/{cell}/run-{run}.log",
+    resources:
+        mem_mb=memory_mb,
+        runtime=runtime_minutes,
+        gpu=1,
+        gpu_manufacturer="nvidia",

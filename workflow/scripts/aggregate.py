@@ -1,0 +1,12 @@
+"""Snakemake's adapter of the stage aggregate."""
+
+from pathlib import Path
+
+from epochbench.aggregate import Settings, aggregate, read_records, write_tables
+from epochbench.console import stage
+
+if "snakemake" in globals():
+    with stage(snakemake.log[0]):
+        records = read_records(snakemake.input.records)
+        summary = aggregate(records, Settings(**snakemake.params.settings), snakemake.params.notes)
+        write_tables(Path(snakemake.output.summary).parent, records, summary)

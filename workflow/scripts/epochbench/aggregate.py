@@ -1,0 +1,202 @@
+"""From records to tables: epochs.csv, summary.csv, and summary.json, from which everything is drawn."""
+
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from statistics import mean
+
+import pandas as pd
+
+from epochbench import wording
+from epochbench.errors import BenchmarkError
+from epochbench.record import Cell, Record, read_record, write_json, write_text
+from epochbench.statistics import Interval, epoch_seconds, speedup, verdict
+
+NO_GPU = "No GPU was found on this machine, so no GPU was timed."
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How samples become numbers: the baseline's name, the confidence of intervals, and what counts as noise."""
+
+    baseline: str = "cpu-reference"
+    confidence: float = 0.95
+    noise_threshold: float = 0.02
+
+
+def aggregate(records: list[Record], settings: Settings, notes: list[str]) -> dict:
+    """Return the summary of all records as plain data: dataset, cells, machines, headline and notes.
+
+    Raises BenchmarkError where there is no record at all.
+    """
+    if not records:
+        raise BenchmarkError("there is no record under results/train yet; run `snakemake --cores all` first")
+    by_cell = {name: list(runs) for name, runs in groupby(records, key=lambda record: record.cell.cell)}
+    base = by_cell.get(settings.baseline)
+    reference = (base or records)[0]
+    cells = [_summarise(runs, base, reference, settings) for runs in by_cell.values()]
+    synthetic = "The images are synthetic, a stand-in for CIFAR-10." if reference.dataset.synthetic else None
+    missing = f"The baseline '{settings.baseline}' has no record, so there is no speedup." if base is None else None
+    return {
+        "schema_version": 1,
+        "dataset": asdict(reference.dataset),
+        "settings": asdict(settings),
+        "headline": _headline(cells, settings, by_cell, reference),
+        "cells": cells,
+        "machines": _machines(records),
+        "notes": [note for note in (synthetic, missing, *notes) if note],
+    }
+
+
+def read_records(paths) -> list[Record]:
+    """Read records, in the order of the paths. Raises BenchmarkError naming the first that is not valid."""
+    return [read_record(path) for path in paths]
+
+
+def write_tables(folder, records: list[Record], summary: dict) -> None:
+    """Write epochs.csv (a row per timed epoch), summary.csv (a row per cell) and summary.json."""
+    folder = Path(folder)
+    write_text(folder / "epochs.csv", epoch_table(records).to_csv(index=False, lineterminator="\n"))
+    write_text(folder / "summary.csv", summary_table(summary).to_csv(index=False, lineterminator="\n"))
+    write_json(folder / "summary.json", summary)
+
+
+def epoch_table(records: list[Record]) -> pd.DataFrame:
+    """Return the tidy table of every timed epoch, `epoch_seconds` by the wall and `event_seconds` by the device."""
+    rows = []
+    for record in records:
+        times = record.timing
+        events = times.event_seconds or [None] * len(times.epoch_seconds)
+        for number, (wall, event) in enumerate(zip(times.epoch_seconds, events, strict=True), start=1):
+            place = {"cell": record.cell.cell, "device": record.cell.device, "run": record.run, "epoch": number}
+            rows.append(
+                place
+                | {
+                    "epoch_seconds": wall,
+                    "event_seconds": event,
+                    "dataset": record.dataset.name,
+                    "synthetic": record.dataset.synthetic,
+                    "node": record.machine.node,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def summary_table(summary: dict) -> pd.DataFrame:
+    """Return a row per cell: nested values get a name with underscores, lists become text."""
+    table = pd.json_normalize(summary["cells"], sep="_")
+    table["flags"] = table["flags"].map("; ".join)
+    return table.rename(columns={f"settings_{name}": name for name in Cell.__dataclass_fields__})
+
+
+def _summarise(runs: list[Record], base: list[Record] | None, reference: Record, settings: Settings) -> dict:
+    """Return one cell's row."""
+    samples = [run.timing.epoch_seconds for run in runs]
+    every = sorted(value for run in samples for value in run)
+    typical = epoch_seconds(samples, settings.confidence)
+    flags = _flags(runs, reference)
+    comparable = base is not None and _comparable(runs[0], base[0])
+    ratio = speedup([run.timing.epoch_seconds for run in base], samples, settings.confidence) if comparable else None
+    images = reference.dataset.train_images if comparable else runs[0].dataset.train_images
+    settings_ = asdict(runs[0].cell)
+    return {
+        "cell": settings_.pop("cell"),
+        "device": settings_.pop("device"),
+        "hardware": _hardware(runs[0]),
+        "settings": settings_,
+        "runs": len(runs),
+        "epochs": len(every),
+        "epoch_seconds": asdict(typical),
+        "median_seconds": float(pd.Series(every).median()),
+        "minimum_seconds": every[0],
+        "images_per_second": images / typical.estimate,
+        "speedup": asdict(ratio) if ratio else None,
+        "verdict": verdict(ratio, settings.noise_threshold) if ratio else None,
+        "flags": flags,
+        "start_seconds": mean(run.timing.start_seconds for run in runs),
+        "load_seconds": mean(run.timing.load_seconds for run in runs),
+        "first_step_seconds": mean(run.timing.first_step_seconds for run in runs),
+        "wall_seconds": mean(run.wall_seconds for run in runs),
+        "test_accuracy": mean(run.training.test_accuracy for run in runs),
+        "final_loss": mean(run.training.epoch_losses[-1] for run in runs),
+        "steps": runs[0].protocol.warmup_steps + runs[0].training.steps_per_epoch * len(runs[0].timing.epoch_seconds),
+        "parameters": runs[0].training.parameters,
+        "peak_memory_bytes": max(run.training.peak_memory_bytes for run in runs),
+        "threads": runs[0].conditions.threads,
+        "minor_page_faults": round(mean(run.conditions.minor_page_faults for run in runs)),
+        "lock_wait_seconds": sum(run.conditions.lock_wait_seconds for run in runs),
+    }
+
+
+def _comparable(record: Record, baseline: Record) -> bool:
+    """Tell whether a ratio of two cells means anything: the same data and the same network."""
+    return (record.dataset.fingerprint, record.cell.model) == (baseline.dataset.fingerprint, baseline.cell.model)
+
+
+def _hardware(record: Record) -> str:
+    return record.machine.gpu.name if record.machine.gpu else f"{record.machine.cpu}, {record.machine.cores_usable} cores"
+
+
+def _flags(runs: list[Record], reference: Record) -> list[str]:
+    """Return what a reader must know beside this cell's number."""
+    rules = (
+        (runs[0].dataset.synthetic, "synthetic data"),
+        (len(runs) < 3, f"{len(runs)} run{'s' if len(runs) > 1 else ''} only"),
+        (any(run.dataset.fingerprint != reference.dataset.fingerprint for run in runs), "other data than the baseline"),
+        (runs[0].cell.model != reference.cell.model, "other network than the baseline"),
+        (runs[0].cell.batch_size != reference.cell.batch_size, "other batch size than the baseline"),
+        (len({_hardware(run) for run in runs}) > 1, "runs on different hardware"),
+        (any(run.code.digest != reference.code.digest for run in runs), "other code than the baseline"),
+    )
+    return [flag for applies, flag in rules if applies]
+
+
+def _machines(records: list[Record]) -> list[dict]:
+    """Return every machine that a record names, once, without the one job's own facts."""
+    machines = {}
+    for record in records:
+        facts = asdict(record.machine)
+        facts.pop("slurm_job")
+        machines.setdefault((record.machine.fingerprint, _hardware(record)), facts)
+    return list(machines.values())
+
+
+def _headline(cells: list[dict], settings: Settings, by_cell: dict, reference: Record) -> dict | None:
+    """Return the comparison to lead with: the fastest GPU cell, or the fastest CPU cell, against the baseline.
+
+    Only cells with the baseline's data, network and batch size can lead. `fair` is the same against the fastest CPU
+    cell, where that is neither of the two.
+    """
+    batch = reference.cell.batch_size
+    known = {row["cell"]: row for row in cells if row["speedup"] and row["settings"]["batch_size"] == batch}
+    base = known.pop(settings.baseline, None)
+    if base is None or not known:
+        return None
+    ranked = sorted(known.values(), key=lambda row: row["epoch_seconds"]["estimate"])
+    gpu = [row for row in ranked if row["device"] == "gpu"]
+    best = (gpu or ranked)[0]
+    cpu = [row for row in ranked if row["device"] == "cpu"]
+    fair = cpu[0] if gpu and cpu else None
+    headline = {"baseline": base["cell"], "best": best["cell"], "fair": None}
+    headline["sentence"] = _sentence(base, best, Interval(**best["speedup"]))
+    if fair:
+        ratio = speedup(
+            [run.timing.epoch_seconds for run in by_cell[fair["cell"]]],
+            [run.timing.epoch_seconds for run in by_cell[best["cell"]]],
+            settings.confidence,
+        )
+        headline["fair"] = {"cell": fair["cell"], "speedup": asdict(ratio), "sentence": _sentence(fair, best, ratio)}
+    return headline
+
+
+def _sentence(slow: dict, fast: dict, ratio: Interval) -> str:
+    times = [f"{row['cell']} {wording.interval_seconds(Interval(**row['epoch_seconds']))}" for row in (slow, fast)]
+    return f"{', '.join(times)} an epoch: {wording.ratio_with_interval(ratio)}, {wording.less_time_percent(ratio)}."
+
+
+def answer(summary: dict) -> list[str]:
+    """Return the answer in two lines: the headline, then the fair comparison and what else must be said."""
+    headline = summary["headline"]
+    first = headline["sentence"] if headline else "There are not two comparable cells yet, so there is no speedup."
+    second = [f"Against the best CPU cell: {headline['fair']['sentence']}"] if headline and headline["fair"] else []
+    return [first, " ".join(second + summary["notes"])]

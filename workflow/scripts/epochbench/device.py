@@ -1,0 +1,121 @@
+"""One object per kind of device: its clock, its synchronisation, its memory. Nothing else asks which device it is."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from epochbench import machine
+from epochbench.errors import BenchmarkError
+from epochbench.record import Cell, Gpu
+
+AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Elapsed:
+    """Seconds between start and stop: by the wall, synchronised at both ends, and by the device's own events."""
+
+    wall_seconds: float
+    event_seconds: float | None
+
+
+class CpuDevice:
+    """The processor: it works while we wait, so the wall clock is its clock."""
+
+    torch_device = torch.device("cpu")
+    backend = "gloo"
+
+    def synchronize(self) -> None:
+        """Return once all work given to the device is done; here it always is."""
+
+    def start(self) -> None:
+        """Start the stopwatch."""
+        self._started = time.perf_counter()
+
+    def stop(self) -> Elapsed:
+        """Stop the stopwatch."""
+        return Elapsed(time.perf_counter() - self._started, None)
+
+    def peak_memory_bytes(self) -> int:
+        """Return the largest memory so far: the resident memory of this process."""
+        return machine.peak_resident_bytes()
+
+    def gpu(self) -> Gpu | None:
+        """Return the accelerator's facts; the processor is none."""
+        return None
+
+
+class CudaDevice:
+    """One CUDA GPU: work is queued, so every reading of a clock waits for the queue first."""
+
+    backend = "nccl"
+
+    def __init__(self, index: int = 0):
+        self.torch_device = torch.device("cuda", index)
+        torch.cuda.set_device(self.torch_device)
+
+    def synchronize(self) -> None:
+        """Return once all work given to the device is done."""
+        torch.cuda.synchronize(self.torch_device)
+
+    def start(self) -> None:
+        """Start the stopwatch once the queue is empty."""
+        self._begin, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        self.synchronize()
+        self._started = time.perf_counter()
+        self._begin.record()
+
+    def stop(self) -> Elapsed:
+        """Stop the stopwatch once the queue is empty; CUDA's events count milliseconds."""
+        self._end.record()
+        self.synchronize()
+        wall_seconds = time.perf_counter() - self._started
+        return Elapsed(wall_seconds, self._begin.elapsed_time(self._end) / 1e3)
+
+    def peak_memory_bytes(self) -> int:
+        """Return the largest memory so far that tensors held on the device."""
+        return torch.cuda.max_memory_allocated(self.torch_device)
+
+    def gpu(self) -> Gpu:
+        """Return the facts of this GPU; the driver's come from NVML, matched by the card's UUID."""
+        facts = torch.cuda.get_device_properties(self.torch_device)
+        uuid = f"GPU-{facts.uuid}" if hasattr(facts, "uuid") else None
+        known = [gpu for gpu in machine.gpus() if gpu.uuid == uuid]
+        return known[0] if known else Gpu(facts.name, facts.total_memory, None, uuid)
+
+
+def open_device(cell: Cell, index: int = 0):
+    """Return the device that a cell trains on, with its arithmetic set as the cell says.
+
+    Raises BenchmarkError where there is no such device: a GPU cell never falls back to the CPU.
+    """
+    torch.set_flush_denormal(True)
+    if cell.device == "cpu":
+        _require_bf16(cell)
+        return CpuDevice()
+    if not torch.cuda.is_available() or torch.cuda.device_count() <= index:
+        build = "this torch is built without CUDA" if torch.version.cuda is None else f"CUDA {torch.version.cuda}"
+        raise BenchmarkError(
+            f"cell '{cell.cell}': torch sees {torch.cuda.device_count()} GPUs, it needs {index + 1} ({build}); check "
+            "nvidia-smi and CUDA_VISIBLE_DEVICES, or leave GPU cells out with --config devices='{gpu: skip}'"
+        )
+    allow_tf32 = cell.precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = allow_tf32
+    torch.backends.cudnn.allow_tf32 = allow_tf32
+    return CudaDevice(index)
+
+
+def _require_bf16(cell: Cell) -> None:
+    """Refuse bf16 where oneDNN would only imitate it, many times slower than fp32."""
+    if cell.precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise BenchmarkError(
+            f"cell '{cell.cell}': precision bf16, but this processor ({machine.cpu_model()}) has neither AVX-512 "
+            "(avx512bw, avx512vl, avx512dq) nor AVX-NE-CONVERT or an Arm equivalent; use fp32"
+        )
+
+
+def autocast(device, precision: str):
+    """Return the context that computes in a precision on a device; fp32 and tf32 compute as they are."""
+    kind = AUTOCAST_TYPES.get(precision)
+    return torch.autocast(device.torch_device.type, dtype=kind or torch.bfloat16, enabled=kind is not None)

@@ -1,0 +1,156 @@
+"""What this machine is, and what it does while we time. Nothing here imports torch."""
+
+import contextlib
+import hashlib
+import math
+import os
+import platform
+import resource
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import psutil
+
+from epochbench.record import Gpu
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may keep busy: affinity, cgroup quota and Slurm's grant, the least of them."""
+    limits = [_affinity(), _cgroup_quota(), os.environ.get("SLURM_CPUS_PER_TASK")]
+    return max(1, min(int(limit) for limit in limits if limit))
+
+
+def _affinity() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cgroup_quota() -> int | None:
+    """Return the CPU quota of this process's cgroup in whole cores, rounded down but at least 1; None if unlimited."""
+    quotas = [quota for folder in _cgroup_folders() if (quota := _read_quota(folder))]
+    return max(1, math.floor(min(quotas))) if quotas else None
+
+
+def _cgroup_folders(root=Path("/sys/fs/cgroup")):
+    """Yield this process's cgroup folders (version 2, and the cpu controller of version 1) up to the root."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers == "" or "cpu" in controllers.split(","):
+                base = root if controllers == "" else root / "cpu"
+                own = base / path.lstrip("/")
+                yield from (folder for folder in (own, *own.parents) if folder.is_relative_to(base))
+
+
+def _read_quota(folder: Path) -> float | None:
+    """Return one cgroup's CPU quota in cores, or None where it sets none."""
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text()
+            period = (folder / "cpu.cfs_period_us").read_text()
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (OSError, ValueError):
+        return None
+
+
+@cache
+def cpu_model() -> str:
+    """Return the processor's name as its vendor writes it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("model name", "Model")):
+                return line.split(":", 1)[1].strip()
+    if platform.system() == "Darwin":
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            return subprocess.check_output(["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"], text=True).strip()
+    return platform.processor() or platform.machine()
+
+
+@cache
+def gpus() -> tuple[Gpu, ...]:
+    """Return the NVIDIA GPUs that the driver shows and CUDA_VISIBLE_DEVICES does not hide, without torch.
+
+    An empty tuple where there is no driver, no GPU, or all are hidden.
+    """
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if hidden is not None and hidden.strip() in ("", "-1"):
+        return ()
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # noqa: BLE001 - NVML's errors have no common base across versions; all mean "no GPU to be had"
+        return ()
+    try:
+        return tuple(_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount()))
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpu(pynvml, index: int) -> Gpu:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    return Gpu(
+        name=pynvml.nvmlDeviceGetName(handle),
+        memory_bytes=pynvml.nvmlDeviceGetMemoryInfo(handle).total,
+        driver=pynvml.nvmlSystemGetDriverVersion(),
+        uuid=pynvml.nvmlDeviceGetUUID(handle),
+    )
+
+
+def fingerprint() -> str:
+    """Return one short word for this machine's timing-relevant hardware: processor, cores, memory, GPUs, host."""
+    gigabytes = round(psutil.virtual_memory().total / 2**30)
+    facts = [platform.node(), platform.machine(), cpu_model(), str(_affinity()), str(gigabytes)]
+    facts += [f"{gpu.name} {gpu.memory_bytes}" for gpu in gpus()]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Counters of this process and of the whole machine at one moment; subtract two to see what went on between."""
+
+    minor_page_faults: int
+    involuntary_context_switches: int
+    own_cpu_seconds: float
+    busy_cpu_seconds: float
+    steal_seconds: float | None
+
+    def __sub__(self, earlier: "Activity") -> "Activity":
+        steal = None if self.steal_seconds is None else self.steal_seconds - earlier.steal_seconds
+        return Activity(
+            self.minor_page_faults - earlier.minor_page_faults,
+            self.involuntary_context_switches - earlier.involuntary_context_switches,
+            self.own_cpu_seconds - earlier.own_cpu_seconds,
+            self.busy_cpu_seconds - earlier.busy_cpu_seconds,
+            steal,
+        )
+
+
+def activity() -> Activity:
+    """Read the counters now: this process's own from getrusage, the machine's from the kernel's CPU times."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    times = psutil.cpu_times()
+    busy = times.user + times.system + getattr(times, "irq", 0.0) + getattr(times, "softirq", 0.0)
+    return Activity(
+        minor_page_faults=usage.ru_minflt,
+        involuntary_context_switches=usage.ru_nivcsw,
+        own_cpu_seconds=usage.ru_utime + usage.ru_stime,
+        busy_cpu_seconds=busy + times.nice,
+        steal_seconds=getattr(times, "steal", None),
+    )
+
+
+def load_average() -> float | None:
+    """Return the one-minute load average, or None where the system keeps none."""
+    with contextlib.suppress(OSError, AttributeError):
+        return os.getloadavg()[0]
+    return None
+
+
+def peak_resident_bytes() -> int:
+    """Return the largest resident memory this process has had, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024

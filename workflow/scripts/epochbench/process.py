@@ -1,0 +1,89 @@
+"""What a process must be before torch is imported: its threads, its devices, its allocator, its lock."""
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import stat
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from epochbench.errors import BenchmarkError
+from epochbench.machine import usable_cores
+from epochbench.record import Cell
+
+# glibc's malloc.h: parameters of mallopt(3).
+M_TRIM_THRESHOLD = -1
+M_MMAP_MAX = -4
+
+
+def prepare(cell: Cell) -> int:
+    """Ready this process for one cell, before torch is imported, and return the number of threads to use.
+
+    Raises BenchmarkError when torch is already there, when the cell asks for more threads than this process may
+    use, or for an allocator setting that this C library does not have.
+    """
+    if "torch" in sys.modules:
+        raise BenchmarkError("torch was imported before the process was prepared: its thread pool is already fixed")
+    threads = threads_for(cell)
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    if cell.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if cell.allocator == "tuned" and not keep_freed_memory():
+        raise BenchmarkError(f"cell '{cell.cell}': allocator 'tuned' needs glibc's mallopt; use 'system' here")
+    return threads
+
+
+def threads_for(cell: Cell) -> int:
+    """Return the threads a cell gets: its own number, or every core that this process may use."""
+    usable = usable_cores()
+    if cell.threads is not None and cell.threads > usable:
+        raise BenchmarkError(
+            f"cell '{cell.cell}': threads {cell.threads} asked, but only {usable} cores are usable here (affinity, "
+            "cgroup quota, SLURM_CPUS_PER_TASK); ask for fewer, write 'all', or give the job more cores"
+        )
+    return cell.threads or usable
+
+
+def keep_freed_memory() -> bool:
+    """Have glibc keep freed blocks in the process, so that memory is not faulted in again and again.
+
+    The same as GLIBC_TUNABLES' mmap_threshold and trim_threshold, without starting another process. Returns False
+    where the C library has no such settings.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def lock_path() -> Path:
+    """Return this user's lock file for the whole machine, in a folder that nobody else can write to."""
+    folder = Path(tempfile.gettempdir()) / f"epochbench-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise BenchmarkError(f"{folder}: must be a folder that only you can use (mode 700); remove or rename it")
+    return folder / "timing.lock"
+
+
+@contextlib.contextmanager
+def machine_lock(exclusive: bool, waiting=lambda: None):
+    """Hold the machine alone (timing) or together (everything else), and yield the seconds that were waited.
+
+    It holds among all clones and all Snakemakes of one user, and the kernel releases it when the process ends in
+    whatever way. `waiting` is called once if the lock is not free at once.
+    """
+    descriptor = os.open(lock_path(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        started = time.monotonic()
+        kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(descriptor, kind)
+        yield time.monotonic() - started
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,171 @@
+"""The figure: epoch time of every cell with all samples and the interval, and the speedup beside it."""
+
+import textwrap
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from epochbench import wording
+from epochbench.statistics import Interval
+
+# Okabe and Ito's colours, distinct for every kind of colour vision and in grey (Okabe & Ito 2008).
+COLOURS = {"cpu": "#0072B2", "gpu": "#D55E00", "published": "#6b6b6b"}
+INK = "#222222"
+ROW_INCHES = 0.46
+WIDTH_INCHES = 9.6
+PRINT_DPI = 300
+# Without these a file would differ each time it is drawn.
+REPRODUCIBLE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
+
+
+def draw_speedup(summary: dict, epochs, published: list[dict], paths) -> None:
+    """Draw the figure into each path, in the format of its suffix.
+
+    Epoch times stand on a logarithmic axis in seconds: a dot for each timed epoch, the typical time and its interval
+    in front. Published results are scaled to the images of one epoch here.
+    """
+    cells = sorted(summary["cells"], key=lambda row: -row["epoch_seconds"]["estimate"])
+    references = scaled_references(summary, published)
+    with sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.05), plt.rc_context(_style()):
+        rows = len(cells) + len(references)
+        height = 1.9 + ROW_INCHES * rows
+        figure, (times, ratios) = plt.subplots(
+            1, 2, sharey=True, figsize=(WIDTH_INCHES, height), width_ratios=(3, 2), layout="constrained"
+        )
+        _draw_times(times, cells, epochs, references)
+        _draw_ratios(ratios, cells, summary)
+        _label_rows(times, cells, references)
+        _title(figure, summary)
+        for path in paths:
+            kind = path.suffix[1:]
+            figure.savefig(path, dpi=PRINT_DPI, metadata=REPRODUCIBLE[kind])
+        plt.close(figure)
+
+
+def scaled_references(summary: dict, published: list[dict]) -> list[dict]:
+    """Return the published rows with `scaled_seconds`, their time for as many images as an epoch has here."""
+    images = summary["dataset"]["train_images"]
+    rows = [row | {"scaled_seconds": row["seconds"] * images / row["images"]} for row in published]
+    return sorted(rows, key=lambda row: -row["scaled_seconds"])
+
+
+def _style() -> dict:
+    return {
+        "font.family": "DejaVu Sans",
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.edgecolor": "#bbbbbb",
+        "grid.color": "#e6e6e6",
+        "svg.hashsalt": "epochbench",
+        "svg.fonttype": "path",
+    }
+
+
+def _draw_times(axes, cells, epochs, references) -> None:
+    order = [row["cell"] for row in cells]
+    samples = epochs[epochs["cell"].isin(order)]
+    sns.stripplot(
+        data=samples.assign(row=samples["cell"].map(order.index)),
+        x="epoch_seconds",
+        y="row",
+        hue="device",
+        palette=COLOURS,
+        orient="h",
+        native_scale=True,
+        jitter=0.14,
+        size=3.2,
+        alpha=0.35,
+        legend=False,
+        ax=axes,
+        # Thousands of dots belong in the picture as pixels, not each as an object of the file.
+        rasterized=len(samples) > 2000,
+    )
+    for position, row in enumerate(cells):
+        typical = Interval(**row["epoch_seconds"])
+        _interval_mark(axes, position, typical, COLOURS[row["device"]])
+        _value(axes, position, typical.high or typical.estimate, wording.interval_seconds(typical))
+    for position, row in enumerate(references, start=len(cells)):
+        seconds = row["scaled_seconds"]
+        axes.plot(seconds, position, marker="D", markersize=5, color=COLOURS["published"], markerfacecolor="white")
+        _value(axes, position, seconds, wording.seconds(seconds))
+    axes.set(xscale="log", xlabel="time of one training epoch, in seconds (log scale; shorter is better)", ylabel="")
+    low, high = axes.get_xlim()
+    axes.set_xlim(low / 1.15, high * 1.9)
+    _plain_log_axis(axes, lambda value, _: f"{value:,.10g}")
+
+
+def _draw_ratios(axes, cells, summary) -> None:
+    baseline = summary["settings"]["baseline"]
+    axes.axvline(1, color="#999999", linewidth=1, zorder=1)
+    for position, row in enumerate(cells):
+        if row["speedup"] is None:
+            axes.annotate("not comparable", (1, position), (6, 0), textcoords="offset points", va="center", fontsize=8)
+            continue
+        ratio = Interval(**row["speedup"])
+        _interval_mark(axes, position, ratio, COLOURS[row["device"]])
+        text = "baseline" if row["cell"] == baseline else wording.ratio_with_interval(ratio)
+        _value(axes, position, ratio.high or ratio.estimate, text)
+    values = [row["speedup"]["high"] or row["speedup"]["estimate"] for row in cells if row["speedup"]] or [1]
+    lows = [row["speedup"]["low"] or row["speedup"]["estimate"] for row in cells if row["speedup"]] or [1]
+    span = max(max(values) / min(lows), 2)
+    axes.set(xscale="log", xlabel=f"speedup over {baseline} (log scale; longer is better)")
+    axes.set_xlim(min(*lows, 1) / span**0.1, max(*values, 1) * span**0.75)
+    _plain_log_axis(axes, lambda value, _: f"{value:,.10g}x")
+
+
+def _interval_mark(axes, position, interval: Interval, colour) -> None:
+    if interval.low is not None:
+        axes.plot([interval.low, interval.high], [position] * 2, color=colour, linewidth=2.2, solid_capstyle="butt")
+    axes.plot(interval.estimate, position, marker="o", markersize=6, color=colour, markeredgecolor="white", zorder=5)
+
+
+def _value(axes, position, right, text) -> None:
+    axes.annotate(
+        text, (right, position), (7, 0), textcoords="offset points", va="center", fontsize=8.5, color=INK, zorder=6
+    )
+
+
+def _plain_log_axis(axes, written) -> None:
+    """Number a log axis in plain figures, and at 2 and 5 too where it spans little."""
+    low, high = axes.get_xlim()
+    subs = (1.0,) if high / low > 300 else (1.0, 2.0, 5.0)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
+    axes.xaxis.set_major_formatter(FuncFormatter(written))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(visible=False, axis="y")
+    sns.despine(ax=axes, left=True)
+
+
+def _label_rows(axes, cells, references) -> None:
+    labels = [row["cell"] for row in cells] + [f"{row['label']} (published)" for row in references]
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    colours = [COLOURS[row["device"]] for row in cells] + [COLOURS["published"]] * len(references)
+    for label, colour in zip(axes.get_yticklabels(), colours, strict=True):
+        label.set_color(colour)
+    if cells and references:
+        axes.axhline(len(cells) - 0.5, color="#cccccc", linewidth=0.8, linestyle=(0, (4, 3)))
+
+
+def _title(figure, summary) -> None:
+    headline = summary["headline"]
+    lines = [headline["sentence"] if headline else "Epoch times"]
+    figure.suptitle("\n".join(textwrap.wrap(lines[0], 96)), x=0.01, ha="left", fontsize=12, fontweight="bold")
+    figure.supxlabel("\n".join(textwrap.wrap(caption(summary), 138)), x=0.01, ha="left", fontsize=8, color="#555555")
+
+
+def caption(summary: dict) -> str:
+    """Return the line under the figure: the data, the hardware, what the marks are, and what must be said."""
+    data = summary["dataset"]
+    kind = "SYNTHETIC images" if data["synthetic"] else "images"
+    hardware = "; ".join(dict.fromkeys(row["hardware"] for row in summary["cells"]))
+    confidence = f"{summary['settings']['confidence']:.0%}".replace("%", " %")
+    marks = f"Small dots: every timed epoch. Bars: {confidence} intervals over runs. Diamonds: published"
+    scaled = ", scaled to as many images." if data["train_images"] != 50_000 else "."
+    images = f"{wording.count(data['train_images'])} {kind} an epoch ({data['name']})"
+    return " ".join([f"{images}, on {hardware}.", marks + scaled, *summary["notes"]])

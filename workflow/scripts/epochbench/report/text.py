@@ -1,0 +1,25 @@
+"""The tables of the page in Markdown, ready to paste into an issue."""
+
+from epochbench import wording
+from epochbench.aggregate import answer
+from epochbench.report.tables import cell_rows
+
+
+def render_markdown(summary: dict) -> str:
+    """Return the summary as Markdown: the answer, the dataset, and a row for every cell."""
+    data = summary["dataset"]
+    kind = "synthetic images" if data["synthetic"] else "images"
+    rows = cell_rows(summary)
+    header = list(rows[0])
+    table = [header, ["---"] * len(header), *[list(row.values()) for row in rows]]
+    lines = ["# How much faster does it train?", "", *[line for line in answer(summary) if line], ""]
+    lines.append(f"Data: {wording.count(data['train_images'])} {kind} ({_escape(data['name'])}).")
+    lines += ["", *["| " + " | ".join(map(_escape, row)) + " |" for row in table], ""]
+    return "\n".join(lines)
+
+
+def _escape(text: str) -> str:
+    """Keep a cell's text from ending the table's cell or becoming markup."""
+    for character in "\\|<>`":
+        text = text.replace(character, f"\\{character}")
+    return " ".join(text.split())

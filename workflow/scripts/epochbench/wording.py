@@ -1,0 +1,72 @@
+"""How numbers and verdicts are put in words, the same on the console, in tables, figures and the page."""
+
+import math
+
+from epochbench.statistics import Interval, less_time
+
+MAX_DIGITS = 4
+MINUS = "\N{EN DASH}"
+
+
+def digits_supported(interval: Interval) -> int:
+    """Return how many significant digits an interval supports: at most as many as its half-width leaves steady."""
+    if interval.low is None or interval.high <= interval.low:
+        return 3
+    relative = (interval.high - interval.low) / 2 / interval.estimate
+    return min(MAX_DIGITS, max(2, 1 + math.ceil(-math.log10(relative)))) if relative < 1 else 1
+
+
+def significant(value: float, digits: int) -> str:
+    """Write a number with so many significant digits, never in powers of ten."""
+    if value == 0:
+        return "0"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    return f"{round(value, decimals):,.{max(0, decimals)}f}"
+
+
+def seconds(value: float, digits: int = 3) -> str:
+    """Write a time in the unit that suits it: 14.2 s, 828.8 ms, 95.1 us."""
+    for factor, unit in ((1, "s"), (1e-3, "ms")):
+        if value >= factor:
+            return f"{significant(value / factor, digits)} {unit}"
+    return f"{significant(value / 1e-6, digits)} \N{MICRO SIGN}s"
+
+
+def interval_seconds(interval: Interval) -> str:
+    """Write an epoch time with the digits that its interval supports."""
+    return seconds(interval.estimate, digits_supported(interval))
+
+
+def ratio(interval: Interval) -> str:
+    """Write a speedup: 99.5x."""
+    return f"{significant(interval.estimate, digits_supported(interval))}x"
+
+
+def ratio_with_interval(interval: Interval) -> str:
+    """Write a speedup and its interval: 3.49x (3.41-3.57), or say that one run has none."""
+    if interval.low is None:
+        return f"{ratio(interval)} (one run, no interval)"
+    digits = digits_supported(interval)
+    return f"{ratio(interval)} ({significant(interval.low, digits)}{MINUS}{significant(interval.high, digits)})"
+
+
+def less_time_percent(interval: Interval) -> str:
+    """Write the share of time saved by a speedup: 98.995 % less time, or how much more time it takes."""
+    share = less_time(interval.estimate) * 100
+    digits = 2 if abs(share) < 90 else 2 + math.ceil(-math.log10((100 - share) / 100))
+    return f"{significant(abs(share), digits)} % {'less' if share >= 0 else 'more'} time"
+
+
+def count(value: float) -> str:
+    """Write a whole number with its thousands apart."""
+    return f"{value:,.0f}"
+
+
+def duration(value: float) -> str:
+    """Write a waiting time as people say it: 40 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,15 @@
+"""Snakemake's adapter of the stage shard."""
+
+import json
+from pathlib import Path
+
+from epochbench.console import stage
+from epochbench.process import keep_freed_memory
+from epochbench.shard import shard_archive
+
+if "snakemake" in globals():
+    with stage(snakemake.log[0]):
+        keep_freed_memory()
+        source = json.loads(Path(snakemake.input.manifest).read_text())
+        folder = Path(snakemake.output.manifest).parent
+        shard_archive(snakemake.input.archive, source, folder, snakemake.params.shard_size)
