@@ -5,6 +5,7 @@
 
 import dataclasses
 import json
+import random
 import sys
 from pathlib import Path
 
@@ -102,8 +103,14 @@ def timing_threads(wildcards):
 
 
 def timing_priority(wildcards):
-    """Time run 1 of every cell before run 2 of any, so that a drift of the machine hits all alike."""
-    return config["timing"]["runs"] - int(wildcards.run)
+    """Time run 1 of every cell before run 2 of any, so that a drift of the machine hits all alike.
+
+    Within a round the order is shuffled from timing.seed, anew for every round.
+    """
+    run = int(wildcards.run)
+    order = sorted(CELLS)
+    random.Random(f"{config['timing']['seed']} {run}").shuffle(order)
+    return (config["timing"]["runs"] - run) * len(order) + order.index(wildcards.cell)
 
 
 def memory_mb(wildcards, attempt):

@@ -96,7 +96,7 @@ def _summarise(runs: list[Record], base: list[Record] | None, reference: Record,
     typical = epoch_seconds(samples, settings.confidence)
     flags = _flags(runs, reference)
     comparable = base is not None and _comparable(runs[0], base[0])
-    ratio = speedup([run.timing.epoch_seconds for run in base], samples, settings.confidence) if comparable else None
+    ratio = _against(base, runs, settings) if comparable else None
     images = reference.dataset.train_images if comparable else runs[0].dataset.train_images
     settings_ = asdict(runs[0].cell)
     return {
@@ -126,6 +126,14 @@ def _summarise(runs: list[Record], base: list[Record] | None, reference: Record,
         "minor_page_faults": round(mean(run.conditions.minor_page_faults for run in runs)),
         "lock_wait_seconds": sum(run.conditions.lock_wait_seconds for run in runs),
     }
+
+
+def _against(base: list[Record], runs: list[Record], settings: Settings) -> Interval:
+    """Return the speedup of a cell over another; over itself it is 1, and not in doubt."""
+    if base is runs:
+        return Interval(1.0, 1.0, 1.0)
+    samples = [[run.timing.epoch_seconds for run in side] for side in (base, runs)]
+    return speedup(*samples, settings.confidence)
 
 
 def _comparable(record: Record, baseline: Record) -> bool:
@@ -180,11 +188,7 @@ def _headline(cells: list[dict], settings: Settings, by_cell: dict, reference: R
     headline = {"baseline": base["cell"], "best": best["cell"], "fair": None}
     headline["sentence"] = _sentence(base, best, Interval(**best["speedup"]))
     if fair:
-        ratio = speedup(
-            [run.timing.epoch_seconds for run in by_cell[fair["cell"]]],
-            [run.timing.epoch_seconds for run in by_cell[best["cell"]]],
-            settings.confidence,
-        )
+        ratio = _against(by_cell[fair["cell"]], by_cell[best["cell"]], settings)
         headline["fair"] = {"cell": fair["cell"], "speedup": asdict(ratio), "sentence": _sentence(fair, best, ratio)}
     return headline
 

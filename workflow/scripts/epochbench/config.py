@@ -14,6 +14,7 @@ from epochbench.record import Cell, Protocol
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 PUBLISHED_COLUMNS = ("label", "device", "hardware", "seconds", "images", "statistic", "source")
+SCALARS = ("integer", "number", "boolean")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
@@ -80,7 +81,18 @@ def _with_defaults(schema: dict, value):
             filled[key] = part["default"]
         if key in filled and part.get("type") == "object":
             filled[key] = _with_defaults(part, {} if filled[key] is None else filled[key])
+        elif isinstance(filled.get(key), str) and part.get("type") in SCALARS:
+            filled[key] = _read_scalar(filled[key])
     return filled
+
+
+def _read_scalar(text: str):
+    """Read a number or truth value as YAML would: Snakemake hands on those inside `--config key='{...}'` as text."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value if isinstance(value, bool | int | float) else text
 
 
 def _explain(error) -> str:

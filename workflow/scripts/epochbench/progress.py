@@ -6,7 +6,6 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
-from epochbench import wording
 from epochbench.record import write_json
 
 
@@ -33,4 +32,14 @@ def describe(path) -> str:
     if not done or not missing:
         return f"{len(done)} of {len(wanted)} runs done"
     left = sum(mean(seconds.get(record.parent, done)) for record in missing)
-    return f"{len(done)} of {len(wanted)} runs done, about {wording.duration(left)} left"
+    return f"{len(done)} of {len(wanted)} runs done, about {duration(left)} left"
+
+
+def duration(value: float) -> str:
+    """Write a waiting time as people say it: 40 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

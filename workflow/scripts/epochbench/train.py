@@ -253,7 +253,9 @@ class GraphStep(Step):
         return loss
 
     def _capture(self, images, labels):
+        """Capture one step; the steps that PyTorch wants before a capture leave no trace in the weights."""
         static_images, static_labels = images.clone(), labels.clone()
+        before = self._state()
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -263,7 +265,22 @@ class GraphStep(Step):
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             loss = super().__call__(static_images, static_labels)
+        self._restore(before)
         return graph, static_images, static_labels, loss
+
+    def _state(self) -> list:
+        """Copy the weights, buffers and momenta."""
+        return [tensor.clone() for tensor in self._tensors()]
+
+    def _restore(self, state: list) -> None:
+        """Put a state back in place; momenta that did not exist yet become zero, which is where they begin."""
+        with torch.no_grad():
+            for index, tensor in enumerate(self._tensors()):
+                tensor.copy_(state[index]) if index < len(state) else tensor.zero_()
+
+    def _tensors(self) -> list:
+        momenta = [state["momentum_buffer"] for state in self.optimizer.state.values() if "momentum_buffer" in state]
+        return [*self.network.state_dict().values(), *momenta]
 
 
 STEPS = {"eager": Step, "compile": CompiledStep, "cuda_graph": GraphStep}

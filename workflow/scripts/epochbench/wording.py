@@ -60,13 +60,3 @@ def less_time_percent(interval: Interval) -> str:
 def count(value: float) -> str:
     """Write a whole number with its thousands apart."""
     return f"{value:,.0f}"
-
-
-def duration(value: float) -> str:
-    """Write a waiting time as people say it: 40 s, 3 min 20 s, 2 h 5 min."""
-    whole = round(value)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
