@@ -85,7 +85,9 @@ def notes(wildcards=None):
 
 def cell_settings(wildcards):
     if wildcards.cell not in CELLS:
-        raise WorkflowError(f"There is no cell '{wildcards.cell}' in {config['cells']}.")
+        raise WorkflowError(
+            f"There is no cell '{wildcards.cell}' in {config['cells']}."
+        )
     return dataclasses.asdict(CELLS[wildcards.cell])
 
 
@@ -125,7 +127,10 @@ def announce_plan():
     """Write the plan that the jobs' "about so much left" is read from, and say what is to be timed."""
     progress.write_plan(PLAN, planned_records())
     names = ", ".join(cell.cell for cell in planned_cells())
-    said = [f"Timing {len(planned_cells())} cells, {len(RUNS)} runs each: {names}.", *notes()]
+    said = [
+        f"Timing {len(planned_cells())} cells, {len(RUNS)} runs each: {names}.",
+        *notes(),
+    ]
     print(*said, sep="\n", file=sys.stderr)
 
 
@@ -136,4 +141,10 @@ def announce_answer():
     summary = Path(rules.aggregate_records.output.summary)
     if summary.exists() and Path(rules.draw_report.output.page).exists():
         lines = [line for line in answer(json.loads(summary.read_text())) if line]
-        print("", *lines, f"Page: {rules.draw_report.output.page}", sep="\n", file=sys.stderr)
+        print(
+            "",
+            *lines,
+            f"Page: {rules.draw_report.output.page}",
+            sep="\n",
+            file=sys.stderr,
+        )

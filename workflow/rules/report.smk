@@ -40,6 +40,10 @@ rule draw_report:
 
 # The target for people: no inputs, so it never trains, and no outputs, so it always draws.
 rule report:
+    log:
+        "results/logs/report/redraw.log",
+    conda:
+        "../../environment.yml"
     params:
         records=existing_records,
         settings=config["statistics"],
@@ -47,10 +51,6 @@ rule report:
         published=config["published"],
         tables="results/aggregate",
         report="results/report",
-    log:
-        "results/logs/report/redraw.log",
-    conda:
-        "../../environment.yml"
     message:
         "report: drawn again from the records that exist"
     script:

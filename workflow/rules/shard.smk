@@ -17,11 +17,11 @@ rule shard_archive:
         "results/logs/shard/shard.log",
     conda:
         "../../environment.yml"
-    params:
-        shard_size=config["dataset"]["shard_size"],
     threads: 2
     resources:
         mem_mb=2000,
+    params:
+        shard_size=config["dataset"]["shard_size"],
     message:
         "shard: archive to tensor shards"
     script:

@@ -11,19 +11,19 @@ rule train_cpu:
         "results/train/cpu/{cell}/run-{run}.json",
     log:
         "results/logs/train/cpu/{cell}/run-{run}.log",
+    priority: timing_priority
     conda:
         "../../environment.yml"
+    threads: timing_threads
+    resources:
+        mem_mb=memory_mb,
+        runtime=runtime_minutes,
     params:
         cell=cell_settings,
         protocol=dataclasses.asdict(protocol(config)),
         code=provenance.code_digest(),
         machine=machine_fingerprint,
         plan=PLAN,
-    threads: timing_threads
-    priority: timing_priority
-    resources:
-        mem_mb=memory_mb,
-        runtime=runtime_minutes,
     message:
         "train: {wildcards.cell}, run {wildcards.run}"
     script:

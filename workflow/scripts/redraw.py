@@ -1,6 +1,7 @@
 """Snakemake's adapter of the target report: aggregate and report again, from the records that exist."""
 
 import pandas as pd
+
 from epochbench.aggregate import Settings, aggregate, answer, read_records, write_tables
 from epochbench.config import read_published
 from epochbench.console import stage

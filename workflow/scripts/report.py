@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+
 from epochbench.config import read_published
 from epochbench.console import stage
 from epochbench.report import draw_report

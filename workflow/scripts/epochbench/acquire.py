@@ -1,12 +1,13 @@
 """Get an archive and verify it: from the internet, from a local path, or made here."""
 
+import contextlib
 import hashlib
 import os
 import shutil
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import requests
@@ -45,14 +46,14 @@ class Wanted:
     sha256: str = ""
     mirrors: tuple[str, ...] = ()
     when_unreachable: str = "synthetic"
-    synthetic: Synthetic = Synthetic()
+    synthetic: Synthetic = field(default_factory=Synthetic)
 
 
-class Unreachable(BenchmarkError):
+class UnreachableError(BenchmarkError):
     """Nobody delivered the archive: no network, or no server that has it."""
 
 
-def acquire(wanted: Wanted, destination, console=None, patience: Patience = Patience()) -> dict:
+def acquire(wanted: Wanted, destination, console=None, patience: Patience | None = None) -> dict:
     """Put the wanted archive at `destination`, verified, with manifest.json beside it; return the manifest.
 
     Raises BenchmarkError where the archive cannot be had and no stand-in is allowed, or where what was delivered has
@@ -65,7 +66,7 @@ def acquire(wanted: Wanted, destination, console=None, patience: Patience = Pati
     elif wanted.archive and not is_url(wanted.archive):
         manifest = _copy_local(wanted, destination)
     else:
-        manifest = _download_or_stand_in(wanted, destination, console, patience)
+        manifest = _download_or_stand_in(wanted, destination, console, patience or Patience())
     write_json(destination.with_name("manifest.json"), manifest)
     return manifest
 
@@ -73,7 +74,7 @@ def acquire(wanted: Wanted, destination, console=None, patience: Patience = Pati
 def _download_or_stand_in(wanted: Wanted, destination: Path, console, patience: Patience) -> dict:
     try:
         return _download(wanted, destination, console, patience)
-    except Unreachable as error:
+    except UnreachableError as error:
         if wanted.when_unreachable == "fail":
             raise BenchmarkError(f"{error}\n{WAYS_ON}") from error
         print(f"{error}\nMaking the synthetic stand-in; every result will say so.", file=console)
@@ -124,17 +125,17 @@ def _download(wanted: Wanted, destination: Path, console, patience: Patience) ->
     for url in (first, *wanted.mirrors):
         try:
             _fetch_verified(download, url, algorithm, digest)
-            os.replace(partial, destination)
+            partial.replace(destination)
             name = "CIFAR-10" if not wanted.archive else url.rpartition("/")[2] or url
             origin = {"name": name, "synthetic": False, "reason": "downloaded", "origin": url}
             return {**origin, **_identity(destination)}
-        except Unreachable as error:
+        except UnreachableError as error:
             failures.append(str(error))
         except BenchmarkError as error:
             mismatches.append(str(error))
     if mismatches:
         raise BenchmarkError("\n".join(mismatches + failures))
-    raise Unreachable("\n".join(failures))
+    raise UnreachableError("\n".join(failures))
 
 
 def _fetch_verified(download: "_Download", url: str, algorithm: str, digest: str) -> None:
@@ -161,7 +162,7 @@ class _Download:
         self.answered = False
 
     def fetch(self, url: str) -> None:
-        """Fetch one address into the partial file. Raises Unreachable after the attempts are used up."""
+        """Fetch one address into the partial file. Raises UnreachableError after the attempts are used up."""
         failed_in_a_row = 0
         while True:
             before = self._size()
@@ -173,7 +174,7 @@ class _Download:
             failed_in_a_row = 1 if self._size() > before else failed_in_a_row + 1
             pause = self.patience.back_off * 2 ** (failed_in_a_row - 1)
             if failed_in_a_row >= self.patience.attempts or self._seconds_left() <= pause:
-                raise Unreachable(problem)
+                raise UnreachableError(problem)
             print(f"{problem}; trying again in {pause:.0f} s", file=self.console)
             time.sleep(pause)
 
@@ -188,7 +189,7 @@ class _Download:
             resumed = response.status_code == 206
             expected = (have if resumed else 0) + int(response.headers.get("Content-Length", 0))
             if expected > MAX_ARCHIVE_BYTES:
-                raise Unreachable(f"{url}: offers {expected} bytes, over the limit of {MAX_ARCHIVE_BYTES}")
+                raise UnreachableError(f"{url}: offers {expected} bytes, over the limit of {MAX_ARCHIVE_BYTES}")
             with self.partial.open("ab" if resumed else "wb") as file:
                 self._copy(response, file, expected, url)
         if expected and self._size() < expected:
@@ -199,11 +200,11 @@ class _Download:
         with tqdm(total=expected or None, initial=file.tell(), desc="acquire", file=self.console, **options) as bar:
             for chunk in response.iter_content(CHUNK_BYTES):
                 if file.tell() == 0 and not chunk.startswith(GZIP_MAGIC):
-                    raise Unreachable(f"{url}: answered with something that is no gzip archive ({chunk[:40]!r})")
+                    raise UnreachableError(f"{url}: answered with something that is no gzip archive ({chunk[:40]!r})")
                 file.write(chunk)
                 bar.update(len(chunk))
                 if file.tell() > MAX_ARCHIVE_BYTES:
-                    raise Unreachable(f"{url}: sends more than {MAX_ARCHIVE_BYTES} bytes")
+                    raise UnreachableError(f"{url}: sends more than {MAX_ARCHIVE_BYTES} bytes")
 
     def _open(self, url: str, have: int) -> requests.Response:
         """Ask for the bytes from `have` on; a name server that hangs counts against the time without an answer."""
@@ -250,10 +251,10 @@ def _require_archive(response: requests.Response, url: str) -> None:
     if response.status_code == 429 or response.status_code >= 500:
         raise requests.HTTPError(f"the server answers {response.status_code} {response.reason}")
     if response.status_code not in (200, 206):
-        raise Unreachable(f"{url}: the server answers {response.status_code} {response.reason}")
+        raise UnreachableError(f"{url}: the server answers {response.status_code} {response.reason}")
     kind = response.headers.get("Content-Type", "")
     if kind.startswith("text/html"):
-        raise Unreachable(f"{url}: answered with a web page ({kind}), perhaps a login page of this network")
+        raise UnreachableError(f"{url}: answered with a web page ({kind}), perhaps a login page of this network")
 
 
 def _plain(error: Exception) -> str:
@@ -292,17 +293,12 @@ def _identity(path: Path) -> dict:
     return {"sha256": _digest(path, "sha256"), "bytes": path.stat().st_size}
 
 
-class _arriving:
+@contextlib.contextmanager
+def _arriving(destination: Path):
     """Give a temporary name beside the destination, and rename it there if all goes well."""
-
-    def __init__(self, destination: Path):
-        self.destination = destination
-        self.partial = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
-
-    def __enter__(self) -> Path:
-        return self.partial
-
-    def __exit__(self, kind, error, traceback) -> None:
-        if kind is None:
-            os.replace(self.partial, self.destination)
-        self.partial.unlink(missing_ok=True)
+    partial = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
+    try:
+        yield partial
+        partial.replace(destination)
+    finally:
+        partial.unlink(missing_ok=True)

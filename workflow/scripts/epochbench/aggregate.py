@@ -142,7 +142,9 @@ def _comparable(record: Record, baseline: Record) -> bool:
 
 
 def _hardware(record: Record) -> str:
-    return record.machine.gpu.name if record.machine.gpu else f"{record.machine.cpu}, {record.machine.cores_usable} cores"
+    return (
+        record.machine.gpu.name if record.machine.gpu else f"{record.machine.cpu}, {record.machine.cores_usable} cores"
+    )
 
 
 def _flags(runs: list[Record], reference: Record) -> list[str]:

@@ -140,7 +140,7 @@ def _unpickle(name: str, content: bytes) -> dict:
 
 
 def _one_line(error: Exception) -> str:
-    text = str(error) if isinstance(error, pickle.UnpicklingError) else f"not a readable pickle ({error})"
+    text = str(error) if str(error).startswith("refused: ") else f"not a readable pickle ({error})"
     return " ".join(text.split())[:300]
 
 

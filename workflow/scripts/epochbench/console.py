@@ -18,7 +18,9 @@ def stage(log, exclusive: bool = False):
     """
     with _redirected(log) as console:
         try:
-            with machine_lock(exclusive, lambda: print("waiting for another job on this machine ...", file=console)) as waited:
+            with machine_lock(
+                exclusive, lambda: print("waiting for another job on this machine ...", file=console)
+            ) as waited:
                 yield console, waited
         except BenchmarkError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)

@@ -82,7 +82,7 @@ def gpus() -> tuple[Gpu, ...]:
         import pynvml
 
         pynvml.nvmlInit()
-    except Exception:  # noqa: BLE001 - NVML's errors have no common base across versions; all mean "no GPU to be had"
+    except Exception:
         return ()
     try:
         return tuple(_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount()))

@@ -9,9 +9,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-import yaml
-from jsonschema import Draft202012Validator
-
 from epochbench.errors import BenchmarkError
 
 SCHEMA_VERSION = 1
@@ -41,10 +38,10 @@ class Protocol:
 
     warmup_steps: int = 10
     min_epochs: int = 2
-    max_epochs: int = 200
+    max_epochs: int = 1000
     min_steps: int = 100
     min_seconds: float = 2.0
-    max_seconds: float = 12.0
+    max_seconds: float = 8.0
     precision: float = 0.01
     seed: int = 2021
     learning_rate: float = 0.01
@@ -167,7 +164,7 @@ def write_bytes(path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -216,6 +213,10 @@ def _refuse_constant(name):
 
 @cache
 def _validator():
+    # Imported here, since every job imports this module and most read no record: a tenth of a second each.
+    import yaml
+    from jsonschema import Draft202012Validator
+
     return Draft202012Validator(yaml.safe_load(SCHEMA_PATH.read_text()))
 
 

@@ -1,4 +1,4 @@
-"""From samples to intervals and verdicts. A run is a list of epoch times in seconds; runs, not epochs, are independent."""
+"""From samples to intervals and verdicts. A run is a list of epoch times in seconds; runs are independent, epochs not."""
 
 import math
 from dataclasses import dataclass

@@ -207,6 +207,7 @@ class Step:
             return functional.cross_entropy(self.network(images), labels)
 
     def __call__(self, images, labels):
+        """Take the step; the loss stays on the device, so that nothing waits for it."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._accumulate(images, labels) if self.micro_batch else self._whole(images, labels)
         self.scaler.step(self.optimizer)
@@ -244,6 +245,7 @@ class GraphStep(Step):
         self.graphs = {}
 
     def __call__(self, images, labels):
+        """Replay the step on these images; the first of each batch shape captures it."""
         if len(labels) not in self.graphs:
             self.graphs[len(labels)] = self._capture(images, labels)
         graph, static_images, static_labels, loss = self.graphs[len(labels)]

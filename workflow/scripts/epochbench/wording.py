@@ -51,10 +51,14 @@ def ratio_with_interval(interval: Interval) -> str:
 
 
 def less_time_percent(interval: Interval) -> str:
-    """Write the share of time saved by a speedup: 98.995 % less time, or how much more time it takes."""
-    share = less_time(interval.estimate) * 100
-    digits = 2 if abs(share) < 90 else 2 + math.ceil(-math.log10((100 - share) / 100))
-    return f"{significant(abs(share), digits)} % {'less' if share >= 0 else 'more'} time"
+    """Write the share of time that a speedup saves: 98.995 % less time, or how much more time it takes.
+
+    What is left of the time has as many digits as the speedup has, since the one is the other's inverse.
+    """
+    left = 100 / interval.estimate
+    decimals = digits_supported(interval) - 1 - math.floor(math.log10(left))
+    share = round(less_time(interval.estimate) * 100, decimals)
+    return f"{abs(share):,.{max(0, decimals)}f} % {'less' if share >= 0 else 'more'} time"
 
 
 def count(value: float) -> str:

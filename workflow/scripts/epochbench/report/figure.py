@@ -7,6 +7,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -19,6 +20,8 @@ INK = "#222222"
 ROW_INCHES = 0.46
 WIDTH_INCHES = 9.6
 PRINT_DPI = 300
+GOLDEN_RATIO = 0.618034
+SPREAD_ROWS = 0.3
 # Without these a file would differ each time it is drawn.
 REPRODUCIBLE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
 
@@ -70,15 +73,17 @@ def _style() -> dict:
 def _draw_times(axes, cells, epochs, references) -> None:
     order = [row["cell"] for row in cells]
     samples = epochs[epochs["cell"].isin(order)]
+    # Spread by the golden ratio rather than at random, so that the same numbers give the same picture.
+    spread = (np.arange(len(samples)) * GOLDEN_RATIO % 1 - 0.5) * SPREAD_ROWS
     sns.stripplot(
-        data=samples.assign(row=samples["cell"].map(order.index)),
+        data=samples.assign(row=samples["cell"].map(order.index) + spread),
         x="epoch_seconds",
         y="row",
         hue="device",
         palette=COLOURS,
         orient="h",
         native_scale=True,
-        jitter=0.14,
+        jitter=False,
         size=3.2,
         alpha=0.35,
         legend=False,

@@ -1,0 +1,54 @@
+# `make run` and `make test` set up everything they need in .venv; `make help` lists the rest.
+
+# A fresh machine needs Python >= 3.11 and a package index; to use an environment of your own: make run VENV=
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(if $(VENV),$(VENV)/bin/,)
+READY := $(if $(VENV),$(VENV)/.ready,)
+CORES ?= all
+# Options for Snakemake, such as ARGS="--configfile config/quick.yaml".
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run quick test report lint format dry-run clean requirements
+
+help:  ## List these targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+run: $(READY)  ## Set up, then download, shard, train, aggregate and report
+	$(BIN)snakemake --cores $(CORES) $(ARGS)
+
+quick: $(READY)  ## The same in about a minute, on a little synthetic data
+	$(BIN)snakemake --cores $(CORES) --configfile config/quick.yaml $(ARGS)
+
+test: $(READY)  ## Set up, then run every test
+	$(BIN)python -m pytest -n auto --maxprocesses 4 $(ARGS)
+
+report: $(READY)  ## Draw figure and page again from the records that exist; never trains
+	$(BIN)snakemake --cores 1 report $(ARGS)
+
+lint: $(READY)  ## Check formatting, style, and the workflow itself
+	$(BIN)ruff check .
+	$(BIN)ruff format --check .
+	$(BIN)snakefmt --check Snakefile workflow/rules
+	$(BIN)snakemake --lint
+
+format: $(READY)  ## Format Python and Snakemake files
+	$(BIN)ruff check --fix .
+	$(BIN)ruff format .
+	$(BIN)snakefmt Snakefile workflow/rules
+
+dry-run: $(READY)  ## Show what would be run
+	$(BIN)snakemake --dry-run $(ARGS)
+
+clean:  ## Remove results and Snakemake's own files; the set-up stays
+	rm -rf .snakemake
+	find results -mindepth 1 -not -name README.md -delete
+
+requirements: requirements.txt  ## Pin requirements.in anew, with hashes (needs uv)
+
+requirements.txt: requirements.in
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet $< -o $@
+
+$(VENV)/.ready: requirements.txt workflow/setup.sh
+	@PYTHON="$(PYTHON)" sh workflow/setup.sh "$(VENV)" requirements.txt

@@ -1,0 +1,97 @@
+import pytest
+from unit.examples import record, runs
+
+from epochbench.aggregate import Settings, aggregate, answer, epoch_table, summary_table, write_tables
+from epochbench.errors import BenchmarkError
+from epochbench.record import Dataset
+
+SETTINGS = Settings()
+SLOW = runs("cpu-reference", (2.0, 2.1, 2.2))
+TUNED = runs("cpu-tuned", (1.0, 1.05, 1.1))
+GPU = runs("gpu-best", (0.02, 0.021, 0.022))
+OTHER_DATA = Dataset("other", False, "cd" * 32, 5000, 1000)
+
+
+def rows(records, **settings):
+    return {row["cell"]: row for row in aggregate(records, Settings(**settings), [])["cells"]}
+
+
+def test_without_a_gpu_the_fastest_cpu_cell_leads():
+    summary = aggregate(SLOW + TUNED, SETTINGS, ["No GPU was found on this machine, so no GPU was timed."])
+    assert summary["headline"]["best"] == "cpu-tuned"
+    first, second = answer(summary)
+    assert first.startswith("cpu-reference 2.1 s, cpu-tuned 1.0 s an epoch: 2.0x (1.8")
+    assert "50 % less time" in first
+    assert second == "No GPU was found on this machine, so no GPU was timed."
+
+
+def test_with_a_gpu_it_leads_and_the_best_cpu_cell_is_said_beside_it():
+    summary = aggregate(SLOW + TUNED + GPU, SETTINGS, [])
+    assert summary["headline"]["best"] == "gpu-best"
+    assert summary["headline"]["fair"]["cell"] == "cpu-tuned"
+    assert summary["headline"]["fair"]["speedup"]["estimate"] == pytest.approx(50)
+    assert "Against the best CPU cell: cpu-tuned" in answer(summary)[1]
+
+
+def test_an_identical_cell_is_as_fast_as_the_baseline():
+    twin = rows(SLOW + runs("cpu-twin", (2.0, 2.1, 2.2)))["cpu-twin"]
+    assert twin["speedup"]["estimate"] == pytest.approx(1)
+    assert twin["verdict"] == "AMBIGUOUS"
+
+
+def test_results_of_other_data_are_in_no_ratio():
+    row = rows(SLOW + runs("cpu-other", (0.1, 0.1, 0.1), dataset=OTHER_DATA))["cpu-other"]
+    assert row["speedup"] is None
+    assert "other data than the baseline" in row["flags"]
+    summary = aggregate(SLOW + TUNED + runs("cpu-other", (0.1,), dataset=OTHER_DATA), SETTINGS, [])
+    assert summary["headline"]["best"] == "cpu-tuned"
+
+
+def test_another_network_or_batch_size_never_leads():
+    small = runs("cpu-small-batch", (0.5, 0.5, 0.5), batch_size=100)
+    large = runs("cpu-resnet", (0.4, 0.4, 0.4), model="resnet18")
+    summary = aggregate(SLOW + TUNED + small + large, SETTINGS, [])
+    found = {row["cell"]: row for row in summary["cells"]}
+    assert summary["headline"]["best"] == "cpu-tuned"
+    assert found["cpu-resnet"]["speedup"] is None
+    assert "other batch size than the baseline" in found["cpu-small-batch"]["flags"]
+
+
+def test_synthetic_data_is_said_everywhere():
+    synthetic = Dataset("synthetic (seed 1)", True, "ef" * 32, 50_000, 10_000)
+    records = runs(dataset=synthetic) + runs("cpu-tuned", (1.0, 1.0, 1.1), dataset=synthetic)
+    summary = aggregate(records, SETTINGS, [])
+    assert all("synthetic data" in row["flags"] for row in summary["cells"])
+    assert "synthetic" in answer(summary)[1]
+    assert epoch_table(records)["synthetic"].all()
+
+
+def test_few_runs_and_mixed_hardware_or_code_are_flagged():
+    mixed = [record("cpu-mixed", 1), record("cpu-mixed", 2, machine=record("gpu-x").machine)]
+    assert {"2 runs only", "runs on different hardware"} <= set(rows(SLOW + mixed)["cpu-mixed"]["flags"])
+    changed = runs("cpu-changed", code=type(SLOW[0].code)("beef", None))
+    assert "other code than the baseline" in rows(SLOW + changed)["cpu-changed"]["flags"]
+
+
+def test_a_missing_baseline_gives_times_without_ratios():
+    summary = aggregate(TUNED, SETTINGS, [])
+    assert summary["headline"] is None
+    assert "no speedup" in answer(summary)[0]
+    assert any("'cpu-reference' has no record" in note for note in summary["notes"])
+
+
+def test_no_records_is_an_error_with_the_way_on():
+    with pytest.raises(BenchmarkError, match="snakemake --cores all"):
+        aggregate([], SETTINGS, [])
+
+
+def test_the_tables_hold_every_timed_epoch_and_every_cell(tmp_path):
+    records = SLOW + GPU
+    summary = aggregate(records, SETTINGS, [])
+    write_tables(tmp_path, records, summary)
+    assert len(epoch_table(records)) == sum(len(run.timing.epoch_seconds) for run in records)
+    table = summary_table(summary).set_index("cell")
+    assert table.loc["gpu-best", "speedup_estimate"] == pytest.approx(100)
+    assert table.loc["gpu-best", "minimum_seconds"] == pytest.approx(0.0198)
+    assert {"epoch_seconds_low", "images_per_second", "verdict", "flags", "runs", "epochs"} <= set(table.columns)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epochs.csv", "summary.csv", "summary.json"]

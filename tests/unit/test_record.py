@@ -1,0 +1,87 @@
+import dataclasses
+import json
+import typing
+
+import pytest
+import yaml
+from unit.examples import record
+
+from epochbench import record as records
+from epochbench.errors import BenchmarkError
+from epochbench.record import SCHEMA_PATH, Record, read_record, write_bytes, write_record
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    for cell in ("cpu-a", "gpu-a"):
+        write_record(tmp_path / "run-1.json", record(cell))
+        assert read_record(tmp_path / "run-1.json") == record(cell)
+
+
+def test_the_schema_and_the_dataclasses_name_the_same_keys():
+    def compare(kind, schema):
+        fields = {field.name for field in dataclasses.fields(kind)}
+        assert set(schema["properties"]) == fields == set(schema["required"])
+        assert schema["additionalProperties"] is False
+        for name, hint in typing.get_type_hints(kind).items():
+            nested = [part for part in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(part)]
+            assert "description" in schema["properties"][name], name
+            if nested:
+                compare(nested[0], schema["properties"][name])
+
+    compare(Record, yaml.safe_load(SCHEMA_PATH.read_text()))
+
+
+def edit(document, key, value):
+    place = document
+    *parents, last = key.split(".")
+    for parent in parents:
+        place = place[parent]
+    if value is KeyError:
+        del place[last]
+    else:
+        place[last] = value
+    return document
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("timing.epoch_seconds", [1.0, -2.0]),
+        ("timing.epoch_seconds", [0.0]),
+        ("timing.epoch_seconds", []),
+        ("timing.epoch_seconds", [float("nan")]),
+        ("timing.load_seconds", "1"),
+        ("timing.load_seconds", KeyError),
+        ("timing.extra", 1),
+        ("schema_version", 99),
+        ("run", 0),
+        ("dataset.fingerprint", "xyz"),
+        ("training.test_accuracy", 1.5),
+        ("machine.node", "x" * 1000),
+    ],
+)
+def test_an_invalid_record_is_refused_with_its_key(tmp_path, key, value):
+    path = tmp_path / "run-1.json"
+    document = edit(json.loads(json.dumps(dataclasses.asdict(record()))), key, value)
+    path.write_text(json.dumps(document))
+    with pytest.raises(BenchmarkError, match="not a valid record|not readable as a record") as refusal:
+        read_record(path)
+    assert str(path) in str(refusal.value)
+    assert value != value or key.split(".")[-1] in str(refusal.value) or "NaN" in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"run": NaN}'])
+def test_what_is_no_record_is_refused(tmp_path, text):
+    (tmp_path / "run-1.json").write_text(text)
+    with pytest.raises(BenchmarkError, match=r"run-1\.json"):
+        read_record(tmp_path / "run-1.json")
+
+
+def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+    monkeypatch.setattr(records.Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,120 @@
+import re
+from html.parser import HTMLParser
+
+import matplotlib.image
+import pytest
+from unit.examples import runs
+
+from epochbench.aggregate import Settings, aggregate, answer, epoch_table
+from epochbench.record import Dataset
+from epochbench.report import draw_report
+from epochbench.report.figure import scaled_references
+
+PUBLISHED = [
+    {
+        "label": "Flux.jl", "device": "cpu", "hardware": "i7", "seconds": 82.47, "images": 50_000,
+        "statistic": "minimum of 1", "source": "a post",
+    }
+]  # fmt: skip
+HOSTILE = "<script>alert(1)</script> \"quoted\" & 'more' $x_1$ \N{RIGHT-TO-LEFT OVERRIDE}\N{PILE OF POO}"
+
+
+def draw(folder, records, notes=()):
+    summary = aggregate(records, Settings(), list(notes))
+    draw_report(summary, epoch_table(records), PUBLISHED, folder)
+    return summary
+
+
+class Page(HTMLParser):
+    """What a page holds: its text, its elements, and every address that it would load."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.text, self.tags, self.addresses = "", [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.addresses += [value for key, value in attributes if key in ("src", "href", "xlink:href", "data")]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    records = runs() + runs("cpu-tuned", (1.0, 1.05, 1.1)) + runs("gpu-best", (0.02, 0.021, 0.022))
+    return folder, draw(folder, records, ["A note."])
+
+
+def test_draws_every_file(drawn):
+    folder, _ = drawn
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "index.html", "speedup.pdf", "speedup.png", "speedup.svg", "summary.md",
+    ]  # fmt: skip
+    assert matplotlib.image.imread(folder / "speedup.png").shape[1] == 2880  # 9.6 inches at 300 dots
+    assert (folder / "speedup.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_page_answers_first_and_says_every_number_of_the_table(drawn):
+    folder, summary = drawn
+    page = Page((folder / "index.html").read_text())
+    assert page.text.index(summary["headline"]["sentence"]) < page.text.index("All cells")
+    assert answer(summary)[0] in (folder / "summary.md").read_text()
+    assert "A note." in page.text
+    for row in summary["cells"]:
+        assert row["cell"] in page.text
+
+
+def test_the_page_needs_nothing_beside_it(drawn):
+    folder, _ = drawn
+    html = (folder / "index.html").read_text()
+    assert [address for address in Page(html).addresses if not address.startswith(("#", "data:"))] == []
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+
+
+def test_drawing_again_gives_the_same_files(drawn, tmp_path):
+    folder, summary = drawn
+    records = runs() + runs("cpu-tuned", (1.0, 1.05, 1.1)) + runs("gpu-best", (0.02, 0.021, 0.022))
+    draw(tmp_path, records, ["A note."])
+    for name in ("index.html", "speedup.svg", "summary.md"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_hostile_texts_are_shown_as_text(tmp_path):
+    hostile = Dataset(HOSTILE, True, "ab" * 32, 5000, 1000)
+    draw(tmp_path, runs(dataset=hostile) + runs("cpu-tuned", (1.0, 1.1), dataset=hostile))
+    page = Page((tmp_path / "index.html").read_text())
+    assert "script" not in page.tags
+    assert HOSTILE in page.text
+    assert "<script>" not in (tmp_path / "summary.md").read_text().replace("\\<", "")
+
+
+def test_synthetic_data_is_named_on_page_figure_and_text(tmp_path):
+    synthetic = Dataset("synthetic (seed 1)", True, "ab" * 32, 50_000, 10_000)
+    draw(tmp_path, runs(dataset=synthetic))
+    for name in ("index.html", "summary.md"):
+        assert "synthetic" in (tmp_path / name).read_text()
+    assert "SYNTHETIC" in (tmp_path / "speedup.svg").read_text()
+
+
+def test_published_times_are_scaled_to_the_images_of_an_epoch(drawn):
+    _, summary = drawn
+    small = summary | {"dataset": summary["dataset"] | {"train_images": 5000}}
+    assert scaled_references(summary, PUBLISHED)[0]["scaled_seconds"] == pytest.approx(82.47)
+    assert scaled_references(small, PUBLISHED)[0]["scaled_seconds"] == pytest.approx(8.247)
+
+
+@pytest.mark.parametrize("count", [1, 60])
+def test_draws_one_cell_and_many(tmp_path, count):
+    records = [run for index in range(count) for run in runs(f"cpu-{index}", (1.0 + index, 1.1 + index))]
+    draw(tmp_path, records)
+    assert (tmp_path / "index.html").stat().st_size < 4 * 2**20
+
+
+def test_no_output_speaks_of_percent_speedup(drawn):
+    folder, _ = drawn
+    for name in ("index.html", "summary.md", "speedup.svg"):
+        assert not re.search(r"%\s*speed-?up", (folder / name).read_text(), re.IGNORECASE)

@@ -1,0 +1,86 @@
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from epochbench.archive import read_archive
+from epochbench.errors import BenchmarkError
+from epochbench.shard import load_split, read_manifest, shard_archive, verify_shards
+
+
+@pytest.fixture
+def folder(archive, tmp_path):
+    shard_archive(archive, {"name": "x", "synthetic": True}, tmp_path, shard_size=150)
+    return tmp_path
+
+
+def test_shards_hold_every_image_and_label_in_order(archive, folder):
+    names = [f"train-0000{n}-of-00004.safetensors" for n in range(4)]
+    shards = [load_file(folder / name) for name in names]
+    truth = read_archive(archive)
+    assert [len(shard["labels"]) for shard in shards] == [150, 150, 150, 50]
+    assert np.array_equal(np.concatenate([shard["images"] for shard in shards]), truth.train.images)
+    assert np.array_equal(np.concatenate([shard["labels"] for shard in shards]), truth.train.labels)
+    assert shards[0]["images"].dtype == np.uint8
+    assert shards[0]["labels"].dtype == np.int64
+
+
+def test_the_manifest_says_what_the_images_are(archive, folder):
+    manifest = read_manifest(folder / "manifest.json")
+    images = read_archive(archive).train.images.astype(np.float64) / 255
+    assert manifest["channel_mean"] == pytest.approx(images.mean(axis=(0, 2, 3)), abs=1e-5)
+    assert manifest["channel_std"] == pytest.approx(images.std(axis=(0, 2, 3)), abs=1e-5)
+    assert manifest["splits"]["train"]["images"] == sum(manifest["splits"]["train"]["class_histogram"]) == 500
+    shard = manifest["splits"]["test"]["shards"][0]
+    assert hashlib.sha256((folder / shard["file"]).read_bytes()).hexdigest() == shard["sha256"]
+
+
+def test_the_fingerprint_is_of_the_data_and_not_of_the_shard_size(archive, folder, tmp_path):
+    other = shard_archive(archive, {}, tmp_path / "other", shard_size=1000)
+    assert other["fingerprint"] == read_manifest(folder / "manifest.json")["fingerprint"]
+    assert len(other["splits"]["train"]["shards"]) == 1
+
+
+def test_sharding_again_leaves_no_shard_of_the_first_time(archive, folder):
+    shard_archive(archive, {}, folder, shard_size=300)
+    assert sorted(path.name for path in folder.glob("*.safetensors")) == [
+        "test-00000-of-00001.safetensors",
+        "train-00000-of-00002.safetensors",
+        "train-00001-of-00002.safetensors",
+    ]
+
+
+def test_loads_floats_from_zero_to_one(archive, folder):
+    images, labels = load_split(folder / "manifest.json", "train", "cpu")
+    truth = read_archive(archive).train
+    assert images.dtype == torch.float32
+    assert torch.equal(images, torch.from_numpy(truth.images.astype(np.float32)) / 255)
+    assert torch.equal(labels, torch.from_numpy(truth.labels))
+
+
+def test_an_edited_shard_is_named_with_both_checksums(folder):
+    path = folder / "train-00001-of-00004.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BenchmarkError, match="train-00001-of-00004") as refusal:
+        verify_shards(folder / "manifest.json")
+    expected = read_manifest(folder / "manifest.json")["splits"]["train"]["shards"][1]["sha256"]
+    assert expected in str(refusal.value)
+    assert hashlib.sha256(content).hexdigest() in str(refusal.value)
+
+
+def test_a_missing_shard_is_named(folder):
+    (folder / "test-00000-of-00001.safetensors").unlink()
+    with pytest.raises(BenchmarkError, match="test-00000-of-00001"):
+        verify_shards(folder / "manifest.json")
+
+
+def test_a_broken_manifest_is_named(tmp_path):
+    Path(tmp_path / "manifest.json").write_text(json.dumps({})[:1])
+    with pytest.raises(BenchmarkError, match=r"manifest\.json: not readable"):
+        read_manifest(tmp_path / "manifest.json")

@@ -1,0 +1,216 @@
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.nn import functional
+
+from epochbench import train
+from epochbench.device import CpuDevice, Elapsed, open_device
+from epochbench.errors import BenchmarkError
+from epochbench.model import build_network
+from epochbench.record import Cell, Protocol, read_record, write_record
+from epochbench.shard import load_split
+from epochbench.train import Solo, Step, Task, run_cell
+
+SHORT = Protocol(warmup_steps=2, min_epochs=2, max_epochs=2, min_steps=0, min_seconds=0.0, max_seconds=60.0)
+
+
+def task(manifest, protocol=SHORT, **cell):
+    values = {"cell": "a", "device": "cpu", "batch_size": 100} | cell
+    return Task(Cell(**values), 1, protocol, manifest, threads=1)
+
+
+def losses(manifest, **cell):
+    """Return the losses of a short training: each warm-up step and the end of each epoch."""
+    training = run_cell(task(manifest, **cell)).training
+    return training.warmup_losses + training.epoch_losses
+
+
+def reference_losses(manifest):
+    """The same training written down plainly: momentum by hand, in double precision."""
+    images, labels = load_split(manifest, "train", "cpu")
+    network = build_network("lenet", SHORT.seed).double()
+    velocity = [torch.zeros_like(weight) for weight in network.parameters()]
+    batches = list(zip(images.double().split(100), labels.split(100), strict=True))
+    found = []
+    for batch, truth in batches[:2] + batches * 2:
+        loss = functional.nll_loss(torch.log(functional.softmax(network(batch), dim=1)), truth)
+        gradients = torch.autograd.grad(loss, list(network.parameters()))
+        with torch.no_grad():
+            for weight, speed, gradient in zip(network.parameters(), velocity, gradients, strict=True):
+                speed.mul_(0.9).add_(gradient)
+                weight.sub_(0.01 * speed)
+        found.append(loss.item())
+    return found[:2] + [found[6], found[11]]
+
+
+def test_trains_as_published_softmax_cross_entropy_and_momentum(manifest):
+    assert losses(manifest) == pytest.approx(reference_losses(manifest), rel=1e-4)
+
+
+@pytest.mark.parametrize("way", [{"memory_format": "channels_last"}, {"micro_batch": 30}, {"micro_batch": 100}])
+def test_every_way_of_computing_fp32_trains_to_the_same_losses(manifest, way):
+    assert losses(manifest, **way) == pytest.approx(losses(manifest), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_compiled_training_has_the_same_losses(manifest):
+    assert losses(manifest, execution="compile") == pytest.approx(losses(manifest), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_train_to_the_same_losses(manifest):
+    two = run_cell(dataclasses.replace(task(manifest, processes=2), threads=2))
+    one = run_cell(task(manifest))
+    assert two.training.warmup_losses == pytest.approx(one.training.warmup_losses, rel=1e-4)
+    assert two.training.epoch_losses == pytest.approx(one.training.epoch_losses, rel=1e-4)
+    assert two.conditions.threads == 2
+    assert two.training.steps_per_epoch == 5
+    # Two processes hold an interpreter and a copy of the images each.
+    assert two.training.peak_memory_bytes > 1.5 * 2**28
+
+
+def test_a_worker_that_fails_ends_the_run_with_its_cell_named(manifest):
+    with pytest.raises(BenchmarkError, match="cell 'a': a worker of 2 failed"):
+        run_cell(dataclasses.replace(task(manifest, processes=2, batch_size=10_000), threads=2))
+
+
+def test_bf16_is_refused_by_name_where_the_processor_lacks_it(manifest, monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(BenchmarkError, match="precision bf16, but this processor .* AVX-512"):
+        run_cell(task(manifest, precision="bf16"))
+
+
+def test_bf16_computes_in_bf16_where_the_processor_has_it(manifest, monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    full, half = losses(manifest), losses(manifest, precision="bf16")
+    assert half != pytest.approx(full, rel=1e-7)
+    assert half == pytest.approx(full, rel=2e-2)
+
+
+def test_every_image_is_trained_on_once_an_epoch_in_order(manifest, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Step, "__call__", lambda self, images, labels: seen.append(labels) or torch.zeros(()))
+    record = run_cell(task(manifest, batch_size=150))
+    _, labels = load_split(manifest, "train", "cpu")
+    # Two warm-up steps, one for the last, smaller batch, then two epochs.
+    assert [len(batch) for batch in seen] == [150, 150, 50] + [150, 150, 150, 50] * 2
+    assert torch.equal(torch.cat(seen[3:7]), labels)
+    assert record.training.steps_per_epoch == 4
+
+
+def test_the_step_updates_every_parameter(manifest):
+    network = build_network("lenet", 1)
+    before = [weight.clone() for weight in network.parameters()]
+    step = train.build_step(task(manifest), network, CpuDevice())
+    images, labels = load_split(manifest, "train", "cpu")
+    step(images[:100], labels[:100])
+    assert all(not torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
+
+
+def test_the_record_is_valid_and_says_what_was_used(manifest, tmp_path):
+    record = run_cell(task(manifest, allocator="tuned"), lock_wait_seconds=1.5)
+    write_record(tmp_path / "run-1.json", record)
+    assert read_record(tmp_path / "run-1.json") == record
+    assert record.conditions.threads == 1
+    assert record.conditions.lock_wait_seconds == 1.5
+    assert record.dataset.synthetic is True
+    assert record.training.parameters == 39_558
+    assert record.timing.event_seconds is None
+    assert record.machine.gpu is None
+    assert record.timing.images_per_second == pytest.approx(1000 / sum(record.timing.epoch_seconds))
+
+
+def test_the_network_learns(manifest):
+    longer = dataclasses.replace(SHORT, max_epochs=40, min_epochs=40)
+    record = run_cell(task(manifest, protocol=longer, batch_size=50))
+    assert record.training.test_accuracy > 0.5
+    assert record.training.epoch_losses[-1] < 1.0
+
+
+def test_a_batch_larger_than_the_data_is_refused(manifest):
+    with pytest.raises(BenchmarkError, match="batch_size 1000 .* does not fit 500 training images"):
+        run_cell(task(manifest, batch_size=1000))
+
+
+def test_a_gpu_cell_never_falls_back_to_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(BenchmarkError, match="cell 'g': torch sees 0 GPUs, it needs 1"):
+        open_device(Cell("g", "gpu"))
+
+
+class QueueingDevice(CpuDevice):
+    """An accelerator that does its work only when it is waited for, and counts time by the work done."""
+
+    def __init__(self):
+        self.queued, self.clock = 0, 0.0
+
+    def synchronize(self):
+        self.clock += self.queued
+        self.queued = 0
+
+    def start(self):
+        self.synchronize()
+        self.began = self.clock
+
+    def stop(self):
+        self.synchronize()
+        return Elapsed(self.clock - self.began, None)
+
+
+def test_an_epoch_ends_when_its_work_is_done_and_not_when_it_is_queued():
+    device = QueueingDevice()
+    device.queued = 1000  # work from before the clock
+
+    def step(images, labels):
+        device.queued += 1
+        return torch.tensor(0.5)
+
+    elapsed, loss = train._time_epoch(Solo(), step, [(None, None)] * 50, device)
+    assert elapsed.wall_seconds == 50
+    assert loss == 0.5
+
+
+@pytest.mark.parametrize(
+    ("seconds", "changes", "content"),
+    [
+        ([1.0], {"min_epochs": 2}, False),
+        ([1.0, 1.0], {"min_epochs": 2, "max_seconds": 2.0}, True),
+        ([1.0, 1.0], {"min_epochs": 2, "max_seconds": 3.0}, False),
+        ([1.0, 1.0, 1.0], {"max_seconds": 9.0}, True),
+        ([1.0, 2.0, 3.0], {"max_seconds": 9.0}, False),
+        ([0.1, 0.1, 0.1], {"min_seconds": 1.0}, False),
+        ([1.0, 1.0, 1.0], {"min_steps": 100}, False),
+        ([1.0, 2.0, 3.0], {"max_epochs": 3, "max_seconds": 9.0}, True),
+        ([0.1] * 5, {"max_epochs": 5, "min_seconds": 1.0}, True),
+    ],
+)
+def test_epochs_go_on_until_the_protocol_is_content(seconds, changes, content):
+    rules = {"min_epochs": 2, "min_steps": 0, "min_seconds": 0.0, "max_seconds": 60.0, "precision": 0.01}
+    epochs = [(Elapsed(value, None), 0.0) for value in seconds]
+    assert train._content(Protocol(**(rules | changes)), epochs, steps_per_epoch=10) is content
+
+
+def test_garbage_is_not_collected_inside_the_clock(manifest, monkeypatch):
+    import gc
+
+    states = []
+    monkeypatch.setattr(Step, "__call__", lambda self, images, labels: states.append(gc.isenabled()) or torch.zeros(()))
+    run_cell(task(manifest))
+    assert states[:2] == [True, True]
+    assert not any(states[2:])
+    assert gc.isenabled()
+
+
+def test_a_graph_leaves_no_trace_of_its_warm_up_steps(manifest):
+    """The steps before a capture change weights and momenta; both are put back as they were."""
+    network = build_network("lenet", 1)
+    step = train.GraphStep(task(manifest), network, SimpleNamespace(torch_device=torch.device("cpu")))
+    images, labels = load_split(manifest, "train", "cpu")
+    before = step._state()
+    Step.__call__(step, images[:100], labels[:100])
+    step._restore(before)
+    assert all(torch.equal(old, new) for old, new in zip(before, step._tensors(), strict=False))
+    assert all(not state["momentum_buffer"].any() for state in step.optimizer.state.values())

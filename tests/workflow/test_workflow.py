@@ -1,0 +1,247 @@
+"""The real Snakemake on small data, through every stage."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from unit.server import serving
+
+# Long enough to measure something, short enough for a test.
+TIMING = {
+    "runs": 1, "warmup_steps": 1, "min_epochs": 2, "max_epochs": 2, "min_steps": 0, "min_seconds": 0, "max_seconds": 5,
+}  # fmt: skip
+SHEET = "cell\tdevice\tbatch_size\tmemory_format\ncpu-reference\tcpu\t100\t\n"
+
+
+class Clone:
+    """A copy of the repository with a config of its own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.config = {"timing": TIMING, "devices": {"gpu": "skip"}, "dataset": {"source": "synthetic"}}
+        self.write_sheet(SHEET)
+
+    def write_sheet(self, text):
+        (self.folder / "sheet.tsv").write_text(text)
+        self.config["cells"] = "sheet.tsv"
+
+    def snakemake(self, *arguments, status=0, **environment):
+        """Run Snakemake and return all that it printed; JSON is YAML, so the config is written as such."""
+        (self.folder / "mine.yaml").write_text(json.dumps(self.config))
+        command = [sys.executable, "-m", "snakemake", "--configfile", "mine.yaml", *arguments]
+        outcome = subprocess.run(
+            command, cwd=self.folder, capture_output=True, text=True, check=False,
+            env=os.environ | environment, timeout=300,
+        )  # fmt: skip
+        said = outcome.stdout + outcome.stderr
+        assert outcome.returncode == status, said
+        assert "Traceback" not in said
+        return said
+
+    def jobs(self, *arguments):
+        """Return how many jobs of each rule a dry run plans."""
+        said = self.snakemake("-n", "--cores", "1", *arguments)
+        if "Nothing to be done" in said:
+            return {}
+        table = said.rpartition("Job stats:")[2].splitlines()[3:]
+        counts = {}
+        for line in table:
+            if not line.strip():
+                break
+            rule, count = line.split()
+            counts[rule] = int(count)
+        return {rule: count for rule, count in counts.items() if rule not in ("total", "all")}
+
+    def result(self, name):
+        return self.folder / "results" / name
+
+
+@pytest.fixture
+def fresh(clone):
+    made = Clone(clone)
+    made.config["dataset"]["synthetic"] = {"images_per_batch": 100}
+    return made
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, archive):
+    """A clone that has run once, from an archive served over HTTP."""
+    from conftest import REPOSITORY
+
+    folder = tmp_path_factory.mktemp("finished") / "a clone"
+    shutil.copytree(REPOSITORY, folder, ignore=shutil.ignore_patterns(".git", ".venv*", ".snakemake", "results", ".*"))
+    shutil.copytree(REPOSITORY / "profiles", folder / "profiles", dirs_exist_ok=True)
+    made = Clone(folder)
+    with serving(archive.read_bytes()) as site:
+        site.behaviour = "truncates once"
+        digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+        made.config["dataset"] = {"archive": site.url(), "sha256": digest, "when_unreachable": "fail"}
+        made.said = made.snakemake("--cores", "all")
+    return made
+
+
+@pytest.fixture
+def again(finished, tmp_path):
+    """A copy of the finished clone, times kept, for a test to change."""
+    shutil.copytree(finished.folder, tmp_path / "again")
+    made = Clone(tmp_path / "again")
+    made.config["dataset"] = dict(finished.config["dataset"])
+    return made
+
+
+def test_runs_from_a_served_archive_to_the_page(finished):
+    record = json.loads(finished.result("train/cpu/cpu-reference/run-1.json").read_text())
+    assert record["dataset"]["name"] == "archive.tar.gz"
+    assert record["dataset"]["synthetic"] is False
+    assert len(record["timing"]["epoch_seconds"]) == 2
+    assert record["training"]["steps_per_epoch"] == 5
+    for name in ("aggregate/epochs.csv", "aggregate/summary.csv", "report/speedup.png", "report/speedup.pdf"):
+        assert finished.result(name).stat().st_size > 0
+    assert "archive.tar.gz" in finished.result("report/index.html").read_text()
+
+
+def test_the_console_ends_with_the_answer_and_the_page(finished):
+    said = finished.said
+    end = said.index("Page: results/report/index.html")
+    assert 0 < said.index("There are not two comparable cells yet") < end
+    assert "(100%) done" not in said[end:]
+    assert "1 of 1 runs done" in finished.said
+
+
+def test_nothing_is_run_again_when_nothing_changed(again):
+    assert again.jobs() == {}
+
+
+def test_a_changed_cell_reruns_only_itself(again):
+    again.write_sheet(SHEET + "cpu-other\tcpu\t100\t\n")
+    assert again.jobs()["train_cpu"] == 1
+    again.write_sheet(SHEET.replace("100", "50"))
+    assert again.jobs() == {"train_cpu": 1, "aggregate_records": 1, "draw_report": 1}
+
+
+def test_a_further_run_leaves_the_runs_there_are(again):
+    again.config["timing"] = TIMING | {"runs": 2}
+    assert again.jobs()["train_cpu"] == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "rules"),
+    [
+        ("statistics", {"confidence": 0.9}, {"aggregate_records", "draw_report"}),
+        ("optimizer", {"momentum": 0.5}, {"train_cpu", "aggregate_records", "draw_report"}),
+    ],
+)
+def test_a_changed_config_reruns_what_depends_on_it(again, key, value, rules):
+    again.config[key] = value
+    assert set(again.jobs()) == rules
+
+
+def test_a_changed_timing_module_makes_every_record_stale(again):
+    with (again.folder / "workflow/scripts/epochbench/train.py").open("a") as file:
+        file.write("# changed\n")
+    assert again.jobs()["train_cpu"] == 1
+
+
+def test_the_records_of_another_machine_are_stale(again):
+    machine = again.folder / "workflow/scripts/epochbench/machine.py"
+    machine.write_text(machine.read_text().replace("[:16]", "[1:17]"))
+    assert again.jobs()["train_cpu"] == 1
+
+
+def test_report_draws_again_without_training(again):
+    again.result("report/index.html").unlink()
+    again.result("aggregate/summary.csv").unlink()
+    record = again.result("train/cpu/cpu-reference/run-1.json")
+    before = record.stat().st_mtime_ns
+    # Neither another protocol nor a cell without records makes it train.
+    again.config["optimizer"] = {"momentum": 0.5}
+    again.write_sheet(SHEET + "cpu-other\tcpu\t100\t\n")
+    said = again.snakemake("--cores", "1", "report")
+    assert "train:" not in said
+    assert record.stat().st_mtime_ns == before
+    assert again.result("report/index.html").exists()
+    assert again.result("aggregate/summary.csv").exists()
+
+
+def test_report_says_what_to_do_where_there_are_no_records(fresh):
+    said = fresh.snakemake("--cores", "1", "report", status=1)
+    assert "there is no record under results/train yet; run `snakemake --cores all` first" in said
+
+
+def test_snakemakes_own_report_works_and_names_no_address(again):
+    again.snakemake("--report", "report.zip")
+    assert (again.folder / "report.zip").stat().st_size > 1000
+
+
+def test_a_gpu_cell_without_a_gpu_fails_plainly_and_the_others_go_on(again):
+    again.write_sheet(SHEET + "gpu-reference\tgpu\t100\t\n")
+    again.config["devices"] = {"gpu": "require"}
+    record = again.result("train/cpu/cpu-reference/run-1.json")
+    before = record.stat().st_mtime_ns
+    said = again.snakemake("--cores", "all", status=1, CUDA_VISIBLE_DEVICES="")
+    assert "error: cell 'gpu-reference': torch sees 0 GPUs, it needs 1" in said
+    assert "devices='{gpu: skip}'" in said
+    assert record.stat().st_mtime_ns == before
+    assert not again.result("train/gpu/gpu-reference/run-1.json").exists()
+
+
+def test_without_a_gpu_auto_leaves_the_gpu_cells_out_and_says_so(again):
+    again.write_sheet(SHEET + "gpu-reference\tgpu\t100\t\n")
+    again.config["devices"] = {"gpu": "auto"}
+    again.snakemake("--cores", "all", CUDA_VISIBLE_DEVICES="")
+    for name in ("report/index.html", "report/summary.md", "report/speedup.svg"):
+        text = again.result(name).read_text()
+        assert "No GPU was found on this machine" in text or name.endswith("svg")
+    assert "No GPU was found" in json.loads(again.result("aggregate/summary.json").read_text())["notes"][0]
+
+
+def test_a_lying_server_stops_the_run_with_both_checksums(fresh, archive):
+    content = archive.read_bytes()
+    with serving(content) as site:
+        site.behaviour = "lies"
+        fresh.config["dataset"] = {"archive": site.url(), "sha256": hashlib.sha256(content).hexdigest()}
+        said = fresh.snakemake("--cores", "all", status=1)
+    assert hashlib.sha256(content).hexdigest() in said
+    assert "error: http://127.0.0.1" in said
+    assert not fresh.result("acquire/dataset.tar.gz").exists()
+
+
+def test_timing_jobs_have_the_machine_to_themselves(fresh):
+    """Whatever the user passes, no two timing jobs overlap: each claims all cores, and holds the lock."""
+    fresh.write_sheet(SHEET + "cpu-b\tcpu\t100\t\ncpu-c\tcpu\t100\tchannels_last\n")
+    arguments = ("--cores", "4", "--resources", "gpu=9", "mem_mb=10", "--set-threads", "train_cpu=1")
+    fresh.snakemake(*arguments, TMPDIR=str(fresh.folder.parent))
+    spans = []
+    for path in fresh.result("train/cpu").glob("*/run-1.json"):
+        record = json.loads(path.read_text())
+        end = path.stat().st_mtime
+        timed = sum(record["timing"]["epoch_seconds"]) + record["timing"]["warmup_seconds"]
+        spans.append((end - timed, end))
+    spans.sort()
+    assert len(spans) == 3
+    assert all(first[1] <= second[0] for first, second in zip(spans, spans[1:], strict=False))
+
+
+def test_all_mistakes_are_listed_and_nothing_is_touched(again):
+    again.config |= {"timing": TIMING | {"runs": 0}, "devices": {"gpu": "maybe"}, "colour": "red"}
+    again.write_sheet(SHEET + "gpu-x\tgpu\t-5\t\n")
+    kept = {path: path.stat().st_mtime_ns for path in again.folder.joinpath("results").rglob("*")}
+    said = again.snakemake("--cores", "all", status=1)
+    for part in ("timing.runs: 0", "devices.gpu: 'maybe'", "'colour': unknown key"):
+        assert part in said
+    again.config = {"cells": "sheet.tsv"}
+    assert "sheet.tsv, row 'gpu-x': batch_size -5 is less than 1" in again.snakemake("-n", status=1)
+    assert kept == {path: path.stat().st_mtime_ns for path in again.folder.joinpath("results").rglob("*")}
+
+
+def test_a_dry_run_imports_no_torch(again):
+    again.jobs()  # writes mine.yaml
+    command = [sys.executable, "-X", "importtime", "-m", "snakemake", "-n", "--configfile", "mine.yaml"]
+    said = subprocess.run(command, cwd=again.folder, capture_output=True, text=True, check=True).stderr
+    modules = {line.rpartition("|")[2].strip() for line in said.splitlines() if line.startswith("import time:")}
+    assert "epochbench.config" in modules
+    assert "torch" not in modules
