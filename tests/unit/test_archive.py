@@ -3,6 +3,7 @@ import io
 import os
 import pickle
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,7 +56,6 @@ def test_reads_images_and_labels_in_the_order_of_the_batches(path, protocol):
 def test_reads_a_pickle_as_python_2_wrote_the_official_files(path):
     """Protocol 2 with byte strings for keys and pixels, which Python 3 does not write by itself."""
     pixels = batch(1)["data"]
-    shape = b"(K\x01M\x00\x0ct"
     python2 = (
         b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR"
         b"(K\x01(K\x01M\x00\x0ctcnumpy\ndtype\n(U\x02u1K\x00K\x01tR"
@@ -102,7 +102,7 @@ def test_refuses_what_the_official_batches_would_not_hold(path, content, message
     with pytest.raises(BenchmarkError, match=message) as refusal:
         read_archive(write(path, official() | {"data_batch_4": content}))
     assert "data_batch_4" in str(refusal.value)
-    assert not os.path.exists("/tmp/epochbench-was-executed")
+    assert not Path("/tmp/epochbench-was-executed").exists()
 
 
 @pytest.mark.parametrize(

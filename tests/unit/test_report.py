@@ -76,7 +76,7 @@ def test_the_page_needs_nothing_beside_it(drawn):
 
 
 def test_drawing_again_gives_the_same_files(drawn, tmp_path):
-    folder, summary = drawn
+    folder, _summary = drawn
     records = runs() + runs("cpu-tuned", (1.0, 1.05, 1.1)) + runs("gpu-best", (0.02, 0.021, 0.022))
     draw(tmp_path, records, ["A note."])
     for name in ("index.html", "speedup.svg", "summary.md"):

@@ -21,7 +21,7 @@ def test_ratios_have_the_digits_their_interval_supports(interval, text):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(82.47, "82.5 s"), (0.828756, "829 ms"), (0.0000951, "95.1 µs"), (1234.0, "1,230 s"), (0, "0 µs")],
+    [(82.47, "82.5 s"), (0.828756, "829 ms"), (0.0000951, "95.1 µs"), (1234.0, "1,230 s")],
 )
 def test_times_have_the_unit_that_suits_them(value, text):
     assert wording.seconds(value) == text

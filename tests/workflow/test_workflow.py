@@ -1,6 +1,7 @@
 """The real Snakemake on small data, through every stage."""
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -223,7 +224,7 @@ def test_timing_jobs_have_the_machine_to_themselves(fresh):
         spans.append((end - timed, end))
     spans.sort()
     assert len(spans) == 3
-    assert all(first[1] <= second[0] for first, second in zip(spans, spans[1:], strict=False))
+    assert all(first[1] <= second[0] for first, second in itertools.pairwise(spans))
 
 
 def test_all_mistakes_are_listed_and_nothing_is_touched(again):

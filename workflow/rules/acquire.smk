@@ -8,16 +8,6 @@ localrules:
     acquire_archive,
 
 
-def local_archive(wildcards):
-    archive = config["dataset"]["archive"]
-    return archive if archive and not is_url(archive) else []
-
-
-def wanted_archive(wildcards):
-    keys = ("source", "archive", "sha256", "mirrors", "when_unreachable", "synthetic")
-    return {key: config["dataset"][key] for key in keys}
-
-
 rule acquire_archive:
     input:
         local=local_archive,

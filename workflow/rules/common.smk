@@ -62,7 +62,7 @@ def planned_records(wildcards=None):
     if not records:
         raise WorkflowError(
             "No cell is left to run: devices.cpu is false, and no GPU cell is planned. "
-            "Allow a device, or add a cell to " + config["cells"]
+            f"Allow a device, or add a cell to {config['cells']}"
         )
     return records
 
@@ -81,6 +81,18 @@ def notes(wildcards=None):
     if config["devices"]["gpu"] == "skip":
         return ["GPU cells were left out (devices.gpu: skip)."]
     return ["No GPU was found on this machine, so no GPU was timed."]
+
+
+def local_archive(wildcards):
+    """Return the archive as an input where it is a file of the user's."""
+    archive = config["dataset"]["archive"]
+    return archive if archive and not is_url(archive) else []
+
+
+def wanted_archive(wildcards):
+    """Return what decides which archive is acquired."""
+    keys = ("source", "archive", "sha256", "mirrors", "when_unreachable", "synthetic")
+    return {key: config["dataset"][key] for key in keys}
 
 
 def cell_settings(wildcards):

@@ -1,4 +1,4 @@
-"""From samples to intervals and verdicts. A run is a list of epoch times in seconds; runs are independent, epochs not."""
+"""From samples to intervals and verdicts. A run is a list of epoch times in seconds; only runs are independent."""
 
 import math
 from dataclasses import dataclass
