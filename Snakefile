@@ -23,6 +23,7 @@ rule all:
     input:
         rules.draw_report.output,
         rules.aggregate_records.output,
+        rules.judge_gates.output,
 
 
 onstart:

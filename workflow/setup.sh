@@ -25,14 +25,19 @@ status=0
     -r "$requirements" >"$log" 2>&1 &
 installer=$!
 trap 'kill "$installer" 2>/dev/null || true' INT TERM
+said=
 while kill -0 "$installer" 2>/dev/null; do
-    # What was collected so far, of everything that the requirements pin for any system.
     count=$(grep -c '^Collecting' "$log" || true)
-    printf '\rsetup: %s packages collected, %s' "$count" "$(grep -q '^Installing' "$log" && echo 'installing   ' || echo 'downloading  ')" >&2
-    sleep 2
+    if grep -q '^Installing' "$log"; then now="setup: installing $count packages"; else now="setup: $count packages downloaded"; fi
+    if [ "$now" != "$said" ]; then
+        # On a terminal one line that changes; elsewhere a line for every tenth package.
+        if [ -t 2 ]; then printf '\r%s ' "$now" >&2; else case $now in *0\ packages*|*installing*) echo "$now" >&2 ;; esac; fi
+        said=$now
+    fi
+    sleep 1
 done
 wait "$installer" || status=$?
-echo >&2
+[ ! -t 2 ] || echo >&2
 if [ "$status" -ne 0 ]; then
     if grep -qiE 'connection|resolve|timed out|unreachable|no matching distribution' "$log"; then
         fail "the package index cannot be reached or lacks a pinned package; $(grep -E '^ERROR' "$log" | head -n 1) (all of it: $log)"

@@ -1,5 +1,6 @@
 """Records for tests, made without training."""
 
+import math
 from dataclasses import replace
 
 from epochbench.record import (
@@ -7,12 +8,14 @@ from epochbench.record import (
     Code,
     Conditions,
     Dataset,
+    Evidence,
     Gpu,
     Machine,
     Protocol,
     Record,
     Timing,
     Training,
+    seal,
 )
 
 H200 = Gpu("NVIDIA H200", 150_754_820_096, "580.1", "GPU-1")
@@ -25,8 +28,25 @@ BASE = Record(
     dataset=Dataset("CIFAR-10", False, "ab" * 32, 50_000, 10_000),
     timing=Timing([2.0, 2.2, 2.1], None, 3.0, 0.5, 0.4, 1.0, 24_000.0),
     training=Training(39_558, 50, [2.4, 2.3], [2.2, 2.1, 2.0], 0.3, 2**30),
-    machine=Machine("0123456789abcdef", "node1", "Linux", "A CPU", 8, 2**34, None, "3.11", "2.15", None, None),
-    conditions=Conditions(8, "system", 0.0, 0.1, 10, 1, 48.0, 0.1, 0.0),
+    machine=Machine(
+        "0123456789abcdef", "node1", "Linux", "A CPU", 8, 2**34, 1, 8, 1, None, None, "3.11", "2.15", None, None
+    ),
+    conditions=Conditions(8, "system", 0.0, 0.1, 10, 1, 48.0, 0.1, 0.0, {}, None, None),
+    evidence=Evidence(
+        counted_steps=150,
+        counted_images=150_000,
+        parameters_moved=1.0,
+        test_loss=2.0,
+        checked_steps=2,
+        loss_deviation=1e-7,
+        update_deviation=1e-5,
+        tf32_allowed=None,
+        outer_seconds=6.31,
+        step_seconds=6.3,
+        flop_per_epoch=294.6e9,
+        peak_flop_per_second=1e12,
+        subnormal_share=0.0,
+    ),
     code=Code("feed", None),
 )
 
@@ -34,17 +54,30 @@ BASE = Record(
 def record(cell="cpu-reference", run=1, epochs=(2.0, 2.2, 2.1), **changes) -> Record:
     """Return a valid record; a cell named gpu-... ran on a GPU. Changes go into the record or its cell."""
     gpu = cell.startswith("gpu")
-    cell_changes = {
-        key: changes.pop(key) for key in list(changes) if key in Cell.__dataclass_fields__ and key != "cell"
-    }
-    made = replace(
-        BASE,
-        cell=Cell(cell, "gpu" if gpu else "cpu", **cell_changes),
-        run=run,
-        timing=replace(BASE.timing, epoch_seconds=list(epochs)),
-        machine=replace(BASE.machine, gpu=H200 if gpu else None),
+    cell_changes = {key: changes.pop(key) for key in list(changes) if key in Cell.__dataclass_fields__}
+    made = Cell(cell, "gpu" if gpu else "cpu", **cell_changes)
+    dataset = changes.get("dataset", BASE.dataset)
+    steps = math.ceil(dataset.train_images / made.batch_size)
+    epochs = list(epochs)
+    evidence = replace(
+        BASE.evidence,
+        counted_steps=steps * len(epochs),
+        counted_images=dataset.train_images * len(epochs),
+        tf32_allowed=made.precision == "tf32" if gpu else None,
+        outer_seconds=sum(epochs) * 1.001,
+        step_seconds=sum(epochs),
+        flop_per_epoch=294.6e9 * epochs[0] / 2,
     )
-    return replace(made, **changes)
+    record = replace(
+        BASE,
+        cell=made,
+        run=run,
+        timing=replace(BASE.timing, epoch_seconds=epochs, event_seconds=epochs if gpu else None),
+        training=replace(BASE.training, steps_per_epoch=steps),
+        machine=replace(BASE.machine, gpu=H200 if gpu else None),
+        evidence=evidence,
+    )
+    return seal(replace(record, **changes))
 
 
 def runs(cell="cpu-reference", medians=(2.0, 2.1, 2.2), **changes) -> list[Record]:

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 from unit.examples import record, runs
 
-from epochbench.aggregate import Settings, aggregate, answer, epoch_table, summary_table, write_tables
+from epochbench.aggregate import Settings, aggregate, answer, epoch_table, failures, summary_table, write_tables
 from epochbench.errors import BenchmarkError
 from epochbench.record import Dataset
 
@@ -70,7 +72,9 @@ def test_few_runs_and_mixed_hardware_or_code_are_flagged():
     mixed = [record("cpu-mixed", 1), record("cpu-mixed", 2, machine=record("gpu-x").machine)]
     assert {"2 runs only", "runs on different hardware"} <= set(rows(SLOW + mixed)["cpu-mixed"]["flags"])
     changed = runs("cpu-changed", code=type(SLOW[0].code)("beef", None))
-    assert "other code than the baseline" in rows(SLOW + changed)["cpu-changed"]["flags"]
+    row = rows(SLOW + changed)["cpu-changed"]
+    assert not row["valid"]
+    assert any(flag.startswith("same data, same code: 1 different data fingerprints and 2") for flag in row["flags"])
 
 
 def test_a_missing_baseline_gives_times_without_ratios():
@@ -95,3 +99,24 @@ def test_the_tables_hold_every_timed_epoch_and_every_cell(tmp_path):
     assert table.loc["gpu-best", "minimum_seconds"] == pytest.approx(0.0198)
     assert {"epoch_seconds_low", "images_per_second", "verdict", "flags", "runs", "epochs"} <= set(table.columns)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["epochs.csv", "summary.csv", "summary.json"]
+
+
+def test_a_failed_hard_gate_keeps_a_cell_out_of_the_headline_and_is_told():
+    wrong = [replace(run, code=replace(run.code, commit="edited")) for run in runs("cpu-wrong", (0.1, 0.1, 0.1))]
+    summary = aggregate(SLOW + TUNED + wrong, SETTINGS, [])
+    assert summary["headline"]["best"] == "cpu-tuned"
+    assert "Left out because a hard gate failed: cpu-wrong." in answer(summary)[1]
+    assert failures(summary) == ["cpu-wrong: untouched: Its checksum is wrong: it was changed after the run."]
+
+
+def test_a_wrong_baseline_gives_no_headline():
+    wrong = [replace(run, code=replace(run.code, commit="edited")) for run in SLOW]
+    assert aggregate(wrong + TUNED, SETTINGS, [])["headline"] is None
+
+
+def test_a_baseline_far_behind_the_best_cpu_cell_is_a_warning():
+    found = {gate["gate"]: gate for gate in rows(SLOW + TUNED)["cpu-reference"]["gates"]}["fair baseline"]
+    assert (found["passed"], found["severity"]) == (False, "soft")
+    assert "2.00 times the best CPU cell" in found["sentence"]
+    found = {gate["gate"]: gate for gate in rows(SLOW + GPU)["cpu-reference"]["gates"]}["fair baseline"]
+    assert found["passed"]

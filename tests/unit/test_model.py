@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from epochbench.model import build_network, count_parameters
+from epochbench.model import build_network, count_flop, count_parameters
 
 
 def test_the_seed_network_has_the_published_parameters_layer_by_layer():
@@ -35,3 +35,12 @@ def test_the_seed_decides_the_weights():
     first, again, other = (build_network("lenet", seed)[0].weight for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_an_image_takes_the_published_arithmetic_forward_and_backward():
+    # Two FLOP a multiplication and addition, by layer: outputs x kernel, and no gradient of the images.
+    forward = 2 * (16 * 28 * 28 * 75 + 8 * 10 * 10 * 400 + 200 * 120 + 120 * 84 + 84 * 10)
+    backward = 2 * forward - 2 * 16 * 28 * 28 * 75
+    assert (forward, backward) == (2_591_440 - 0, 3_301_280)
+    assert count_flop("lenet") == forward + backward
+    assert count_flop("lenet") * 50_000 == pytest.approx(294.6e9, rel=1e-3)

@@ -2,7 +2,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from epochbench.statistics import Interval, epoch_seconds, less_time, relative_half_width, speedup, verdict
+from epochbench.statistics import (
+    Interval,
+    epoch_seconds,
+    less_time,
+    outliers,
+    relative_half_width,
+    relative_spread,
+    replay,
+    speedup,
+    verdict,
+)
 
 RUNS = [[2.0, 2.1, 1.9], [2.2, 2.2, 2.3], [2.1, 2.0, 2.2]]
 FAST = [[1.0, 1.1], [1.2, 1.1], [0.9, 1.0]]
@@ -76,3 +86,23 @@ def test_the_published_speedup_is_99_5x_and_98_99_percent_less_time():
     ratio = 82.470 / 0.828756
     assert ratio == pytest.approx(99.5, abs=0.05)
     assert less_time(ratio) == pytest.approx(0.98995, abs=1e-5)
+
+
+def test_the_same_samples_are_replayed_by_other_estimators():
+    slow, fast = [[4.0, 4.0, 10.0]], [[1.0, 2.0, 2.0]]
+    scored = replay(slow, fast)
+    assert scored["minimum, as @btime prints"] == 4
+    assert scored["median"] == 2
+    assert scored["mean"] == pytest.approx(18 / 5)
+    many = [[1.0] * 9 + [100.0] * 1]
+    assert replay(many, [[1.0] * 10])["mean without the outer tenths"] == 1
+
+
+def test_outliers_are_counted_by_tukeys_fences():
+    assert outliers([1.0, 1.01, 0.99, 1.0, 1.02, 3.0]) == 1
+    assert outliers([1.0, 1.01, 0.99]) == 0
+
+
+def test_the_spread_is_of_the_runs_medians():
+    assert relative_spread([[1.0, 1.0, 9.0], [1.2, 1.2, 0.1]]) == pytest.approx(0.1414 / 1.1, rel=1e-3)
+    assert relative_spread([[1.0, 2.0]]) is None

@@ -99,6 +99,8 @@ def test_runs_from_a_served_archive_to_the_page(finished):
     assert record["dataset"]["name"] == "archive.tar.gz"
     assert record["dataset"]["synthetic"] is False
     assert len(record["timing"]["epoch_seconds"]) == 2
+    assert {finding["gate"] for finding in record["gates"] if finding["passed"] is False} <= {"quiet"}
+    assert finished.result("report/gates.txt").read_text() == "No hard gate failed.\n"
     assert record["training"]["steps_per_epoch"] == 5
     for name in ("aggregate/epochs.csv", "aggregate/summary.csv", "report/speedup.png", "report/speedup.pdf"):
         assert finished.result(name).stat().st_size > 0
@@ -121,7 +123,7 @@ def test_a_changed_cell_reruns_only_itself(again):
     again.write_sheet(SHEET + "cpu-other\tcpu\t100\t\n")
     assert again.jobs()["train_cpu"] == 1
     again.write_sheet(SHEET.replace("100", "50"))
-    assert again.jobs() == {"train_cpu": 1, "aggregate_records": 1, "draw_report": 1}
+    assert again.jobs() == {"train_cpu": 1, "aggregate_records": 1, "draw_report": 1, "judge_gates": 1}
 
 
 def test_a_further_run_leaves_the_runs_there_are(again):
@@ -132,8 +134,8 @@ def test_a_further_run_leaves_the_runs_there_are(again):
 @pytest.mark.parametrize(
     ("key", "value", "rules"),
     [
-        ("statistics", {"confidence": 0.9}, {"aggregate_records", "draw_report"}),
-        ("optimizer", {"momentum": 0.5}, {"train_cpu", "aggregate_records", "draw_report"}),
+        ("statistics", {"confidence": 0.9}, {"aggregate_records", "draw_report", "judge_gates"}),
+        ("optimizer", {"momentum": 0.5}, {"train_cpu", "aggregate_records", "draw_report", "judge_gates"}),
     ],
 )
 def test_a_changed_config_reruns_what_depends_on_it(again, key, value, rules):
@@ -198,6 +200,22 @@ def test_without_a_gpu_auto_leaves_the_gpu_cells_out_and_says_so(again):
         text = again.result(name).read_text()
         assert "No GPU was found on this machine" in text or name.endswith("svg")
     assert "No GPU was found" in json.loads(again.result("aggregate/summary.json").read_text())["notes"][0]
+
+
+@pytest.mark.parametrize(("choice", "status"), [("fail", 1), ("warn", 0)])
+def test_a_record_edited_by_hand_ends_the_run_after_everything_is_written(again, choice, status):
+    path = again.result("train/cpu/cpu-reference/run-1.json")
+    record = json.loads(path.read_text())
+    record["timing"]["epoch_seconds"][0] /= 10
+    path.write_text(json.dumps(record))
+    again.config["on_gate_failure"] = choice
+    again.result("report/index.html").unlink()
+    said = again.snakemake("--cores", "all", status=status)
+    assert "train:" not in said
+    found = "Its checksum is wrong: it was changed after the run."
+    wrong = f"cpu-reference: untouched: {found}"
+    assert found in again.result("report/index.html").read_text()
+    assert (wrong in said) if choice == "fail" else (wrong in again.result("report/gates.txt").read_text())
 
 
 def test_a_lying_server_stops_the_run_with_both_checksums(fresh, archive):

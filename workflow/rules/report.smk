@@ -1,11 +1,12 @@
 # report: draw the figure and the page.
 #
 # requires: results/aggregate/{epochs.csv,summary.json}
-# produces: results/report/{speedup.png,speedup.svg,speedup.pdf,index.html,summary.md}
+# produces: results/report/{speedup.png,speedup.svg,speedup.pdf,index.html,summary.md,gates.txt}
 
 
 localrules:
     draw_report,
+    judge_gates,
     report,
 
 
@@ -36,6 +37,25 @@ rule draw_report:
         "report: the figure and the page"
     script:
         "../scripts/report.py"
+
+
+# Last of all, when everything has been written: a wrong number ends the run with an error.
+rule judge_gates:
+    input:
+        summary=rules.aggregate_records.output.summary,
+        page=rules.draw_report.output.page,
+    output:
+        "results/report/gates.txt",
+    log:
+        "results/logs/report/gates.log",
+    conda:
+        "../../environment.yml"
+    params:
+        on_failure=config["on_gate_failure"],
+    message:
+        "report: the gates"
+    script:
+        "../scripts/judge.py"
 
 
 # The target for people: no inputs, so it never trains, and no outputs, so it always draws.

@@ -7,10 +7,18 @@ from statistics import mean
 
 import pandas as pd
 
-from epochbench import wording
+from epochbench import gates, wording
 from epochbench.errors import BenchmarkError
 from epochbench.record import Cell, Record, read_record, write_json, write_text
-from epochbench.statistics import Interval, epoch_seconds, speedup, verdict
+from epochbench.statistics import (
+    Interval,
+    epoch_seconds,
+    outliers,
+    relative_spread,
+    replay,
+    speedup,
+    verdict,
+)
 
 NO_GPU = "No GPU was found on this machine, so no GPU was timed."
 
@@ -41,8 +49,9 @@ def aggregate(records: list[Record], settings: Settings, notes: list[str]) -> di
         "schema_version": 1,
         "dataset": asdict(reference.dataset),
         "settings": asdict(settings),
-        "headline": _headline(cells, settings, by_cell, reference),
-        "cells": cells,
+        "headline": _headline(cells, settings, by_cell),
+        "gates": [{"gate": gate.name, "severity": gate.severity, "demand": gate.demand} for gate in gates.GATES],
+        "cells": _judge_baseline(cells, settings),
         "machines": _machines(records),
         "notes": [note for note in (synthetic, missing, *notes) if note],
     }
@@ -84,7 +93,8 @@ def epoch_table(records: list[Record]) -> pd.DataFrame:
 
 def summary_table(summary: dict) -> pd.DataFrame:
     """Return a row per cell: nested values get a name with underscores, lists become text."""
-    table = pd.json_normalize(summary["cells"], sep="_")
+    rows = [{key: value for key, value in row.items() if key != "gates"} for row in summary["cells"]]
+    table = pd.json_normalize(rows, sep="_")
     table["flags"] = table["flags"].map("; ".join)
     return table.rename(columns={f"settings_{name}": name for name in Cell.__dataclass_fields__})
 
@@ -94,7 +104,10 @@ def _summarise(runs: list[Record], base: list[Record] | None, reference: Record,
     samples = [run.timing.epoch_seconds for run in runs]
     every = sorted(value for run in samples for value in run)
     typical = epoch_seconds(samples, settings.confidence)
-    flags = _flags(runs, reference)
+    found = gates.worst([gates.findings(run) for run in runs])
+    found.append(gates.same_data_same_code(runs, base or runs))
+    failed = [f"{finding.gate}: {finding.sentence}" for finding in found if finding.passed is False]
+    flags = _flags(runs, reference) + failed
     comparable = base is not None and _comparable(runs[0], base[0])
     ratio = _against(base, runs, settings) if comparable else None
     images = reference.dataset.train_images if comparable else runs[0].dataset.train_images
@@ -108,11 +121,16 @@ def _summarise(runs: list[Record], base: list[Record] | None, reference: Record,
         "epochs": len(every),
         "epoch_seconds": asdict(typical),
         "median_seconds": float(pd.Series(every).median()),
+        "mean_seconds": mean(every),
         "minimum_seconds": every[0],
+        "relative_spread": relative_spread(samples),
+        "outliers": sum(map(outliers, samples)),
         "images_per_second": images / typical.estimate,
         "speedup": asdict(ratio) if ratio else None,
         "verdict": verdict(ratio, settings.noise_threshold) if ratio else None,
         "flags": flags,
+        "gates": [asdict(finding) for finding in found],
+        "valid": all(finding.passed is not False for finding in found if finding.severity == gates.HARD),
         "start_seconds": mean(run.timing.start_seconds for run in runs),
         "load_seconds": mean(run.timing.load_seconds for run in runs),
         "first_step_seconds": mean(run.timing.first_step_seconds for run in runs),
@@ -156,9 +174,25 @@ def _flags(runs: list[Record], reference: Record) -> list[str]:
         (runs[0].cell.model != reference.cell.model, "other network than the baseline"),
         (runs[0].cell.batch_size != reference.cell.batch_size, "other batch size than the baseline"),
         (len({_hardware(run) for run in runs}) > 1, "runs on different hardware"),
-        (any(run.code.digest != reference.code.digest for run in runs), "other code than the baseline"),
     )
     return [flag for applies, flag in rules if applies]
+
+
+def _judge_baseline(cells: list[dict], settings: Settings) -> list[dict]:
+    """Add to the baseline's row how far it is behind the best CPU cell that does the same work."""
+    base = next((row for row in cells if row["cell"] == settings.baseline), None)
+    if base is None:
+        return cells
+    same_work = [row for row in cells if row["device"] == "cpu" and row["valid"] and _leads(row, base)]
+    best = min((row["epoch_seconds"]["estimate"] for row in same_work), default=base["epoch_seconds"]["estimate"])
+    finding = gates.fair_baseline(base["epoch_seconds"]["estimate"], best)
+    base["gates"].append(asdict(finding))
+    return cells
+
+
+def _leads(row: dict, base: dict) -> bool:
+    """Tell whether a cell does the baseline's work: the same data, network and batch size."""
+    return row["speedup"] is not None and row["settings"]["batch_size"] == base["settings"]["batch_size"]
 
 
 def _machines(records: list[Record]) -> list[dict]:
@@ -171,24 +205,25 @@ def _machines(records: list[Record]) -> list[dict]:
     return list(machines.values())
 
 
-def _headline(cells: list[dict], settings: Settings, by_cell: dict, reference: Record) -> dict | None:
+def _headline(cells: list[dict], settings: Settings, by_cell: dict) -> dict | None:
     """Return the comparison to lead with: the fastest GPU cell, or the fastest CPU cell, against the baseline.
 
-    Only cells with the baseline's data, network and batch size can lead. `fair` is the same against the fastest CPU
-    cell, where that is neither of the two.
+    Only cells with the baseline's data, network and batch size, and without a failed hard gate, can lead. `fair` is the
+    same against the fastest CPU cell, where that is neither of the two.
     """
-    batch = reference.cell.batch_size
-    known = {row["cell"]: row for row in cells if row["speedup"] and row["settings"]["batch_size"] == batch}
-    base = known.pop(settings.baseline, None)
-    if base is None or not known:
+    base = next((row for row in cells if row["cell"] == settings.baseline and row["valid"]), None)
+    known = [row for row in cells if base and row is not base and row["valid"] and _leads(row, base)]
+    if not known:
         return None
-    ranked = sorted(known.values(), key=lambda row: row["epoch_seconds"]["estimate"])
+    ranked = sorted(known, key=lambda row: row["epoch_seconds"]["estimate"])
     gpu = [row for row in ranked if row["device"] == "gpu"]
     best = (gpu or ranked)[0]
     cpu = [row for row in ranked if row["device"] == "cpu"]
     fair = cpu[0] if gpu and cpu else None
     headline = {"baseline": base["cell"], "best": best["cell"], "fair": None}
     headline["sentence"] = _sentence(base, best, Interval(**best["speedup"]))
+    times = [[run.timing.epoch_seconds for run in by_cell[row["cell"]]] for row in (base, best)]
+    headline["replay"] = replay(*times)
     if fair:
         ratio = _against(by_cell[fair["cell"]], by_cell[best["cell"]], settings)
         headline["fair"] = {"cell": fair["cell"], "speedup": asdict(ratio), "sentence": _sentence(fair, best, ratio)}
@@ -200,9 +235,21 @@ def _sentence(slow: dict, fast: dict, ratio: Interval) -> str:
     return f"{', '.join(times)} an epoch: {wording.ratio_with_interval(ratio)}, {wording.less_time_percent(ratio)}."
 
 
+def failures(summary: dict) -> list[str]:
+    """Return a line for each hard gate that failed: the cell, the gate, and what it found."""
+    return [
+        f"{row['cell']}: {finding['gate']}: {finding['sentence']}"
+        for row in summary["cells"]
+        for finding in row["gates"]
+        if finding["severity"] == gates.HARD and finding["passed"] is False
+    ]
+
+
 def answer(summary: dict) -> list[str]:
     """Return the answer in two lines: the headline, then the fair comparison and what else must be said."""
     headline = summary["headline"]
     first = headline["sentence"] if headline else "There are not two comparable cells yet, so there is no speedup."
     second = [f"Against the best CPU cell: {headline['fair']['sentence']}"] if headline and headline["fair"] else []
-    return [first, " ".join(second + summary["notes"])]
+    wrong = [row["cell"] for row in summary["cells"] if not row["valid"]]
+    warning = [f"Left out because a hard gate failed: {', '.join(wrong)}."] if wrong else []
+    return [first, " ".join(second + warning + summary["notes"])]

@@ -7,17 +7,21 @@ import torch
 
 from epochbench import machine
 from epochbench.errors import BenchmarkError
-from epochbench.record import Cell, Gpu
+from epochbench.record import Cell, Gpu, GpuState
 
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Elapsed:
-    """Seconds between start and stop: by the wall, synchronised at both ends, and by the device's own events."""
+    """Seconds between start and stop: by the wall, synchronised at both ends, and by the device's own events.
+
+    `wait_seconds` is the part of the wall time that the last synchronisation waited for the device.
+    """
 
     wall_seconds: float
     event_seconds: float | None
+    wait_seconds: float = 0.0
 
 
 class CpuDevice:
@@ -45,6 +49,14 @@ class CpuDevice:
         """Return the accelerator's facts; the processor is none."""
         return None
 
+    def gpu_state(self) -> GpuState | None:
+        """Return the accelerator's clocks and limits; the processor is none."""
+        return None
+
+    def tf32_allowed(self) -> bool | None:
+        """Tell whether TF32 is on; a processor has none."""
+        return None
+
 
 class CudaDevice:
     """One CUDA GPU: work is queued, so every reading of a clock waits for the queue first."""
@@ -69,9 +81,10 @@ class CudaDevice:
     def stop(self) -> Elapsed:
         """Stop the stopwatch once the queue is empty; CUDA's events count milliseconds."""
         self._end.record()
+        queued = time.perf_counter()
         self.synchronize()
-        wall_seconds = time.perf_counter() - self._started
-        return Elapsed(wall_seconds, self._begin.elapsed_time(self._end) / 1e3)
+        done = time.perf_counter()
+        return Elapsed(done - self._started, self._begin.elapsed_time(self._end) / 1e3, done - queued)
 
     def peak_memory_bytes(self) -> int:
         """Return the largest memory so far that tensors held on the device."""
@@ -80,9 +93,21 @@ class CudaDevice:
     def gpu(self) -> Gpu:
         """Return the facts of this GPU; the driver's come from NVML, matched by the card's UUID."""
         facts = torch.cuda.get_device_properties(self.torch_device)
-        uuid = f"GPU-{facts.uuid}" if hasattr(facts, "uuid") else None
+        uuid = self._uuid()
         known = [gpu for gpu in machine.gpus() if gpu.uuid == uuid]
         return known[0] if known else Gpu(facts.name, facts.total_memory, None, uuid)
+
+    def gpu_state(self) -> GpuState | None:
+        """Return the card's clocks, limits and other processes, None where the driver does not tell."""
+        return machine.gpu_state(self._uuid())
+
+    def tf32_allowed(self) -> bool:
+        """Tell whether TF32 is on, read back from matrix products and convolutions."""
+        return torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
+
+    def _uuid(self) -> str | None:
+        facts = torch.cuda.get_device_properties(self.torch_device)
+        return f"GPU-{facts.uuid}" if hasattr(facts, "uuid") else None
 
 
 def open_device(cell: Cell, index: int = 0):

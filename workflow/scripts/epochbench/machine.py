@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from epochbench.record import Gpu
+from epochbench.record import Gpu, GpuState
 
 
 def usable_cores() -> int:
@@ -98,6 +98,91 @@ def _gpu(pynvml, index: int) -> Gpu:
         driver=pynvml.nvmlSystemGetDriverVersion(),
         uuid=pynvml.nvmlDeviceGetUUID(handle),
     )
+
+
+def gpu_state(uuid: str | None) -> GpuState | None:
+    """Return what the driver says of one card now; None without NVML, and a field None where it does not tell."""
+    if uuid is None or not gpus():
+        return None
+    import pynvml
+
+    pynvml.nvmlInit()
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+        own = os.getpid()
+        limit = _told(pynvml, pynvml.nvmlDeviceGetPowerManagementLimit, handle)
+        reasons = _told(pynvml, pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
+        processes = _told(pynvml, pynvml.nvmlDeviceGetComputeRunningProcesses, handle)
+        return GpuState(
+            sm_clock_mhz=_told(pynvml, pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
+            memory_clock_mhz=_told(pynvml, pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_MEM),
+            temperature_celsius=_told(pynvml, pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+            power_limit_watts=None if limit is None else limit / 1000,
+            throttle_reasons=None if reasons is None else _throttle_names(pynvml, reasons),
+            processes=None if processes is None else sum(process.pid != own for process in processes),
+        )
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _told(pynvml, ask, *arguments):
+    """Return NVML's answer, or None where this card or driver has none."""
+    try:
+        return ask(*arguments)
+    except pynvml.NVMLError:
+        return None
+
+
+def _throttle_names(pynvml, reasons: int) -> list[str]:
+    """Return the names of the bits that hold the clocks down; being idle or at a chosen clock is none."""
+    names = {
+        "power cap": pynvml.nvmlClocksThrottleReasonSwPowerCap,
+        "hardware slowdown": pynvml.nvmlClocksThrottleReasonHwSlowdown,
+        "software thermal slowdown": pynvml.nvmlClocksThrottleReasonSwThermalSlowdown,
+        "hardware thermal slowdown": pynvml.nvmlClocksThrottleReasonHwThermalSlowdown,
+        "hardware power brake": pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown,
+    }
+    return [name for name, bit in names.items() if reasons & bit]
+
+
+def sockets() -> int | None:
+    """Return the number of processor sockets, or None where the kernel does not tell."""
+    found = {_read(path) for path in _cpu_folder().glob("cpu[0-9]*/topology/physical_package_id")}
+    return len(found - {None}) or None
+
+
+def numa_nodes() -> int | None:
+    """Return the number of NUMA nodes, or None where the kernel does not tell."""
+    return len(list(Path("/sys/devices/system/node").glob("node[0-9]*"))) or None
+
+
+def governor() -> str | None:
+    """Return the frequency governor, or None where there is none, as in most virtual machines."""
+    return _read(_cpu_folder() / "cpu0/cpufreq/scaling_governor")
+
+
+def _cpu_folder() -> Path:
+    return Path("/sys/devices/system/cpu")
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
+
+
+# Variables by which a user or a scheduler changes threads or memory behind our back.
+TELLING_VARIABLES = (
+    "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES", "MKL_NUM_THREADS", "KMP_AFFINITY", "GOMP_CPU_AFFINITY",
+    "GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "LD_PRELOAD", "CUDA_VISIBLE_DEVICES", "NVIDIA_TF32_OVERRIDE",
+    "PYTORCH_CUDA_ALLOC_CONF", "SLURM_CPUS_PER_TASK",
+)  # fmt: skip
+
+
+def telling_environment() -> dict[str, str]:
+    """Return the environment variables that decide threads and memory, as they are set."""
+    return {name: os.environ[name][:500] for name in TELLING_VARIABLES if name in os.environ}
 
 
 def fingerprint() -> str:

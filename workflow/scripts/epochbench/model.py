@@ -57,3 +57,20 @@ def build_network(name: str, seed: int) -> nn.Module:
 def count_parameters(network: nn.Module) -> int:
     """Count the trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def count_flop(name: str) -> int:
+    """Count the floating-point operations of one image's forward and backward pass, as torch's counter does.
+
+    A multiplication and an addition are two; only convolutions and matrix products count. For the seed network that is
+    2,591,440 forward and 3,301,280 backward, which leaves out the gradient of the images.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    images = 2  # batch normalisation needs more than one
+    with torch.device("meta"):
+        network = NETWORKS[name]()
+        batch = torch.empty(images, 3, 32, 32)
+    with FlopCounterMode(display=False) as counter:
+        network(batch).sum().backward()
+    return counter.get_total_flops() // images

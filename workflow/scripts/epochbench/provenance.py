@@ -13,7 +13,16 @@ from epochbench import machine
 from epochbench.record import Code, Gpu, Machine
 
 # The modules that decide a timing: a change of one of these makes every record stale.
-TIMING_MODULES = ("device.py", "model.py", "process.py", "shard.py", "train.py", "workers.py")
+TIMING_MODULES = (
+    "device.py",
+    "evidence.py",
+    "model.py",
+    "process.py",
+    "roofline.py",
+    "shard.py",
+    "train.py",
+    "workers.py",
+)
 
 
 @cache
@@ -53,6 +62,10 @@ def describe_machine(gpu: Gpu | None) -> Machine:
         cpu=machine.cpu_model(),
         cores_usable=machine.usable_cores(),
         memory_bytes=psutil.virtual_memory().total,
+        sockets=machine.sockets(),
+        physical_cores=psutil.cpu_count(logical=False),
+        numa_nodes=machine.numa_nodes(),
+        governor=machine.governor(),
         gpu=gpu,
         python=platform.python_version(),
         torch=torch.__version__,

@@ -1,6 +1,7 @@
 """What a run wrote: frozen dataclasses, units in their names, and the JSON they live in."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import types
@@ -78,8 +79,8 @@ class Training:
 
     parameters: int
     steps_per_epoch: int
-    warmup_losses: list[float]
-    epoch_losses: list[float]
+    warmup_losses: list[float | None]
+    epoch_losses: list[float | None]
     test_accuracy: float
     peak_memory_bytes: int
 
@@ -104,11 +105,27 @@ class Machine:
     cpu: str
     cores_usable: int
     memory_bytes: int
+    sockets: int | None
+    physical_cores: int | None
+    numa_nodes: int | None
+    governor: str | None
     gpu: Gpu | None
     python: str
     torch: str
     cuda: str | None
     slurm_job: str | None
+
+
+@dataclass(frozen=True)
+class GpuState:
+    """What the driver says of the card at one moment; None where it does not tell."""
+
+    sm_clock_mhz: int | None
+    memory_clock_mhz: int | None
+    temperature_celsius: int | None
+    power_limit_watts: float | None
+    throttle_reasons: list[str] | None
+    processes: int | None
 
 
 @dataclass(frozen=True)
@@ -124,6 +141,38 @@ class Conditions:
     own_cpu_seconds: float
     other_cpu_seconds: float | None
     steal_seconds: float | None
+    environment: dict[str, str]
+    gpu_before: GpuState | None
+    gpu_after: GpuState | None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the gates judge: counts, deviations and bounds, taken beside the timing and never inside it."""
+
+    counted_steps: int
+    counted_images: int
+    parameters_moved: float
+    test_loss: float | None
+    checked_steps: int
+    loss_deviation: float | None
+    update_deviation: float | None
+    tf32_allowed: bool | None
+    outer_seconds: float
+    step_seconds: float
+    flop_per_epoch: float
+    peak_flop_per_second: float
+    subnormal_share: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a gate found; `passed` is None where it could not be judged."""
+
+    gate: str
+    severity: str
+    passed: bool | None
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -148,8 +197,23 @@ class Record:
     training: Training
     machine: Machine
     conditions: Conditions
+    evidence: Evidence
     code: Code
-    schema_version: int = field(default=SCHEMA_VERSION)
+    gates: list[Finding] = field(default_factory=list)
+    checksum: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+
+def checksum(record: Record) -> str:
+    """Return the SHA-256 of all that was measured: everything but the verdicts on it and the checksum itself."""
+    document = dataclasses.asdict(record)
+    del document["checksum"], document["gates"]
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def seal(record: Record) -> Record:
+    """Return the record with its checksum."""
+    return dataclasses.replace(record, checksum=checksum(record))
 
 
 def write_text(path, text: str) -> None:
@@ -201,7 +265,9 @@ def from_dict(kind, document: dict):
 
 
 def _convert(hint, value):
-    """Turn a dictionary into the dataclass that the type hint names, and leave any other value alone."""
+    """Turn dictionaries into the dataclass that the type hint names, and leave any other value alone."""
+    if typing.get_origin(hint) is list:
+        return [_convert(typing.get_args(hint)[0], item) for item in value]
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     nested = next((option for option in options if dataclasses.is_dataclass(option)), None)
     return from_dict(nested, value) if nested and value is not None else value

@@ -135,22 +135,26 @@ def _problem(path: Path, expected: str) -> str | None:
     return None if found == expected else f"shard {path}: its sha256 is {found}, the manifest says {expected}"
 
 
-def load_split(manifest_path, split: str, device) -> tuple:
-    """Load one split onto a torch device: images float32 [n, 3, 32, 32] in [0, 1], labels int64 [n].
+def load_split(manifest_path, split: str, device, limit: int | None = None) -> tuple:
+    """Load one split, or its first `limit` images, onto a torch device.
 
-    The shards are memory-mapped, cross to the device as bytes, and become floats there.
+    Returns images float32 [n, 3, 32, 32] in [0, 1] and labels int64 [n]. The shards are memory-mapped, cross to the
+    device as bytes, and become floats there.
     """
     import torch
     from safetensors import safe_open
 
     manifest = read_manifest(manifest_path)["splits"][split]
-    images = torch.empty((manifest["images"], *IMAGE_SHAPE), dtype=torch.float32, device=device)
-    labels = torch.empty(manifest["images"], dtype=torch.int64, device=device)
+    count = min(manifest["images"], limit or manifest["images"])
+    images = torch.empty((count, *IMAGE_SHAPE), dtype=torch.float32, device=device)
+    labels = torch.empty(count, dtype=torch.int64, device=device)
     start = 0
     for shard in manifest["shards"]:
-        stop = start + shard["images"]
+        stop = min(start + shard["images"], count)
         with safe_open(Path(manifest_path).parent / shard["file"], framework="pt") as stored:
-            torch.div(stored.get_tensor("images").to(device), 255, out=images[start:stop])
-            labels[start:stop] = stored.get_tensor("labels").to(device)
+            torch.div(stored.get_slice("images")[: stop - start].to(device), 255, out=images[start:stop])
+            labels[start:stop] = stored.get_slice("labels")[: stop - start].to(device)
         start = stop
+        if start == count:
+            break
     return images, labels

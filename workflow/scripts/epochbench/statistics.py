@@ -44,6 +44,41 @@ def speedup(baseline: list[list[float]], cell: list[list[float]], confidence: fl
     return _interval(difference, math.sqrt(total), freedom, confidence)
 
 
+# How the same samples would have been scored by others; Julia's @btime prints the minimum.
+ESTIMATORS = {
+    "minimum, as @btime prints": np.min,
+    "median": np.median,
+    "mean": np.mean,
+    "mean without the outer tenths": lambda samples: float(np.mean(_inner(samples))),
+}
+TUKEY_FENCE = 1.5
+
+
+def replay(baseline: list[list[float]], cell: list[list[float]]) -> dict[str, float]:
+    """Return the speedup by each estimator over all epochs, as if runs did not matter: how far the choice moves it."""
+    slow, fast = np.concatenate(baseline), np.concatenate(cell)
+    return {name: float(estimate(slow) / estimate(fast)) for name, estimate in ESTIMATORS.items()}
+
+
+def _inner(samples):
+    ordered = np.sort(samples)
+    cut = len(ordered) // 10
+    return ordered[cut : len(ordered) - cut]
+
+
+def outliers(run: list[float]) -> int:
+    """Count a run's epochs beyond Tukey's fences (1.5 interquartile ranges outside the quartiles); none is dropped."""
+    low, high = np.percentile(run, [25, 75])
+    reach = TUKEY_FENCE * (high - low)
+    return sum(not low - reach <= epoch <= high + reach for epoch in run)
+
+
+def relative_spread(runs: list[list[float]]) -> float | None:
+    """Return the standard deviation of the runs' medians over their mean, or None for a single run."""
+    medians = [float(np.median(run)) for run in runs]
+    return float(np.std(medians, ddof=1) / np.mean(medians)) if len(runs) > 1 else None
+
+
 def verdict(ratio: Interval, threshold: float = 0.02) -> str:
     """Return FASTER, SLOWER, SAME or AMBIGUOUS for a speedup, given the relative change that counts as noise."""
     if ratio.low is None:

@@ -12,21 +12,25 @@ import torch
 from torch.nn import functional
 from tqdm import tqdm
 
-from epochbench import machine, provenance
+from epochbench import evidence as gather
+from epochbench import gates, machine, provenance
 from epochbench.device import autocast, open_device
 from epochbench.errors import BenchmarkError
-from epochbench.model import build_network, count_parameters
+from epochbench.model import build_network, count_flop, count_parameters
 from epochbench.record import (
     Cell,
     Conditions,
     Dataset,
-    Machine,
+    Evidence,
+    Gpu,
     Protocol,
     Record,
     Timing,
     Training,
     from_dict,
+    seal,
 )
+from epochbench.roofline import measure_peak
 from epochbench.shard import load_split, read_manifest, verify_shards
 from epochbench.statistics import relative_half_width
 
@@ -53,8 +57,9 @@ class Measurement:
 
     timing: Timing
     training: Training
-    machine: Machine
+    gpu: Gpu | None
     conditions: Conditions
+    evidence: Evidence
 
 
 class Solo:
@@ -91,7 +96,7 @@ def run_cell(task: Task, lock_wait_seconds: float = 0.0, console=None) -> Record
         measurement = measure_in_team(task)
     else:
         measurement = measure(task, Solo(), console)
-    return Record(
+    record = Record(
         cell=task.cell,
         run=task.run,
         started_at=started_at,
@@ -100,10 +105,13 @@ def run_cell(task: Task, lock_wait_seconds: float = 0.0, console=None) -> Record
         dataset=_dataset(task.manifest),
         timing=measurement.timing,
         training=measurement.training,
-        machine=measurement.machine,
+        machine=provenance.describe_machine(measurement.gpu),
         conditions=replace(measurement.conditions, lock_wait_seconds=round(lock_wait_seconds, 3)),
+        evidence=measurement.evidence,
         code=provenance.code(),
     )
+    sealed = seal(record)
+    return replace(sealed, gates=gates.findings(sealed))
 
 
 def measure(task: Task, team, console=None) -> Measurement:
@@ -116,34 +124,37 @@ def measure(task: Task, team, console=None) -> Measurement:
     network = build_network(task.cell.model, task.protocol.seed)
     network = network.to(device.torch_device, memory_format=MEMORY_FORMATS[task.cell.memory_format])
     step = build_step(task, team.wrap(network), device)
-    warmup = _warm_up(task, step, batches, device)
-    epochs, activity = _time_epochs(task, team, step, batches, device, console)
-    accuracy = _evaluate(task, network, device) if team.rank == 0 else 0.0
-    team.barrier()
+    warmup = _warm_up(task, step, network, batches, device)
+    timed = _time_epochs(task, team, step, network, batches, device, console)
+    wall = [elapsed.wall_seconds for elapsed in timed.epochs]
+    events = [elapsed.event_seconds for elapsed in timed.epochs]
     images = sum(len(labels) for _, labels in batches) * team.size
-    wall = [elapsed.wall_seconds for elapsed, _ in epochs]
-    events = [elapsed.event_seconds for elapsed, _ in epochs]
-    return Measurement(
-        Timing(
-            epoch_seconds=wall,
-            event_seconds=None if None in events else events,
-            start_seconds=round(start_seconds, 3),
-            load_seconds=load_seconds,
-            first_step_seconds=warmup.seconds[0],
-            warmup_seconds=sum(warmup.seconds),
-            images_per_second=images * len(wall) / sum(wall),
-        ),
-        Training(
-            parameters=count_parameters(network),
-            steps_per_epoch=len(batches),
-            warmup_losses=[loss / team.size for loss in team.total(warmup.losses)],
-            epoch_losses=[loss / team.size for loss in team.total([loss for _, loss in epochs])],
-            test_accuracy=accuracy,
-            peak_memory_bytes=team.total([device.peak_memory_bytes()])[0],
-        ),
-        provenance.describe_machine(device.gpu()),
-        _conditions(task, team, load, activity),
+    timing = Timing(
+        epoch_seconds=wall,
+        event_seconds=None if None in events else events,
+        start_seconds=round(start_seconds, 3),
+        load_seconds=load_seconds,
+        first_step_seconds=warmup.seconds[0],
+        warmup_seconds=sum(warmup.seconds),
+        images_per_second=images * len(wall) / sum(wall),
     )
+    evaluation = _evaluate(task, network, device) if team.rank == 0 else _Evaluation(0.0, 0.0)
+    training = Training(
+        parameters=count_parameters(network),
+        steps_per_epoch=len(batches),
+        warmup_losses=_mean_losses(team, warmup.losses),
+        epoch_losses=_mean_losses(team, timed.losses),
+        test_accuracy=evaluation.accuracy,
+        peak_memory_bytes=team.total([device.peak_memory_bytes()])[0],
+    )
+    conditions = _conditions(task, team, load, timed)
+    evidence = _evidence(task, team, device, network, warmup, timed, evaluation)
+    return Measurement(timing, training, device.gpu(), conditions, evidence)
+
+
+def _mean_losses(team, losses: list[float]) -> list[float | None]:
+    """Return the team's mean losses, None for NaN."""
+    return [gather.finite(loss / team.size) for loss in team.total(losses)]
 
 
 def _seconds_since_start() -> float:
@@ -199,7 +210,18 @@ class Step:
         self.optimizer = torch.optim.SGD(
             network.parameters(), lr=protocol.learning_rate, momentum=protocol.momentum, fused=fused
         )
+        self.steps_taken = self.images_taken = 0
+        self.seconds = 0.0
         self.scaler = torch.amp.GradScaler(device.torch_device.type, enabled=cell.precision == "fp16")
+
+    def take(self, images, labels):
+        """Take one step of the training; count it, and the seconds that the host spent in it."""
+        started = time.perf_counter()
+        loss = self(images, labels)
+        self.seconds += time.perf_counter() - started
+        self.steps_taken += 1
+        self.images_taken += len(labels)
+        return loss
 
     def loss(self, images, labels):
         """Return the mean cross-entropy, softmax included."""
@@ -296,41 +318,80 @@ def build_step(task: Task, network, device) -> Step:
 
 @dataclass(frozen=True)
 class _Warmup:
+    """The first steps: their seconds and losses, and how the first few of them changed the weights."""
+
     seconds: list[float]
     losses: list[float]
+    checked_steps: int
+    update: torch.Tensor
 
 
-def _warm_up(task: Task, step, batches, device) -> _Warmup:
+@dataclass(frozen=True)
+class _Timed:
+    """The timed epochs: their times and last losses, and what was counted and read around them."""
+
+    epochs: list
+    losses: list[float]
+    outer_seconds: float
+    step_seconds: float
+    steps: int
+    images: int
+    parameters_moved: float
+    activity: machine.Activity
+    gpu_states: tuple
+
+
+def _warm_up(task: Task, step, network, batches, device) -> _Warmup:
     """Take the first steps, each timed by itself; every batch shape is seen, so nothing is compiled later."""
     count = max(1, task.protocol.warmup_steps)
     chosen = [batches[index % len(batches)] for index in range(count)]
     if len(batches[-1][1]) != len(batches[0][1]):
         chosen.append(batches[-1])
-    seconds, losses = [], []
+    checked = min(len(batches), gather.steps_to_check(task.cell.batch_size, count))
+    before = gather.weights(network)
+    seconds, losses, update = [], [], None
     for images, labels in chosen:
         device.start()
-        loss = step(images, labels)
+        loss = step.take(images, labels)
         seconds.append(device.stop().wall_seconds)
         losses.append(float(loss))
-    return _Warmup(seconds, losses)
+        if len(losses) == checked:
+            update = gather.weights(network) - before
+    return _Warmup(seconds, losses, checked, update)
 
 
-def _time_epochs(task: Task, team, step, batches, device, console):
-    """Time epochs until the protocol is content: [(elapsed, loss of the last step)], and what the machine did."""
-    epochs = []
-    before = machine.activity()
+def _time_epochs(task: Task, team, step, network, batches, device, console) -> _Timed:
+    """Time epochs until the protocol is content, with the counters and copies that the gates ask for around them."""
+    weights = [parameter.detach().clone() for parameter in network.parameters()]
+    counted = step.steps_taken, step.images_taken, step.seconds
+    epochs, losses = [], []
+    label = f"{task.cell.cell} run {task.run}"
+    gpu_before, before = device.gpu_state(), machine.activity()
     gc.collect()
     gc.disable()
-    label = f"{task.cell.cell} run {task.run}"
     try:
         with tqdm(desc=label, unit="epoch", file=console, disable=console is None, mininterval=0.5) as bar:
+            outer = time.monotonic()
             while team.decide(not _content(task.protocol, epochs, len(batches))):
-                epochs.append(_time_epoch(team, step, batches, device))
-                bar.set_postfix_str(f"{epochs[-1][0].wall_seconds:.3g} s/epoch", refresh=False)
+                elapsed, loss = _time_epoch(team, step, batches, device)
+                epochs.append(elapsed)
+                losses.append(loss)
+                bar.set_postfix_str(f"{elapsed.wall_seconds:.3g} s/epoch", refresh=False)
                 bar.update()
+            outer = time.monotonic() - outer
     finally:
         gc.enable()
-    return epochs, machine.activity() - before
+    return _Timed(
+        epochs=epochs,
+        losses=losses,
+        outer_seconds=outer,
+        step_seconds=step.seconds - counted[2],
+        steps=step.steps_taken - counted[0],
+        images=step.images_taken - counted[1],
+        parameters_moved=gather.share_moved(weights, network),
+        activity=machine.activity() - before,
+        gpu_states=(gpu_before, device.gpu_state()),
+    )
 
 
 def _time_epoch(team, step, batches, device):
@@ -338,15 +399,15 @@ def _time_epoch(team, step, batches, device):
     team.barrier()
     device.start()
     for images, labels in batches:
-        loss = step(images, labels)
-    team.barrier()
+        loss = step.take(images, labels)
+    # Gradients are averaged in every step, so the others of a team are at most the last update behind.
     elapsed = device.stop()
     return elapsed, float(loss)
 
 
 def _content(protocol: Protocol, epochs: list, steps_per_epoch: int) -> bool:
     """Tell whether enough epochs were timed: the minimum, and then the precision aimed at or the time allowed."""
-    seconds = [elapsed.wall_seconds for elapsed, _ in epochs]
+    seconds = [elapsed.wall_seconds for elapsed in epochs]
     steps = protocol.warmup_steps + len(seconds) * steps_per_epoch
     if len(seconds) < protocol.min_epochs or steps < protocol.min_steps or sum(seconds) < protocol.min_seconds:
         return len(seconds) >= protocol.max_epochs
@@ -355,19 +416,30 @@ def _content(protocol: Protocol, epochs: list, steps_per_epoch: int) -> bool:
     return relative_half_width(seconds) <= protocol.precision
 
 
-def _evaluate(task: Task, network, device) -> float:
-    """Return the share of test images whose class the network names, as it is after the timed epochs."""
+@dataclass(frozen=True)
+class _Evaluation:
+    """How well the network names the test images: the share named rightly, and the mean cross-entropy."""
+
+    accuracy: float
+    loss: float
+
+
+def _evaluate(task: Task, network, device) -> _Evaluation:
+    """Evaluate the network as it is after the timed epochs."""
     images, labels = load_split(task.manifest, "test", device.torch_device)
     images = images.contiguous(memory_format=MEMORY_FORMATS[task.cell.memory_format])
     network.eval()
-    right = 0
+    right = loss = 0.0
     with torch.inference_mode(), autocast(device, task.cell.precision):
         for batch, truth in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
-            right += int((network(batch).argmax(dim=1) == truth).sum())
-    return right / len(labels)
+            logits = network(batch).float()
+            right += int((logits.argmax(dim=1) == truth).sum())
+            loss += float(functional.cross_entropy(logits, truth, reduction="sum"))
+    return _Evaluation(right / len(labels), loss / len(labels))
 
 
-def _conditions(task: Task, team, load: float | None, activity: machine.Activity) -> Conditions:
+def _conditions(task: Task, team, load: float | None, timed: _Timed) -> Conditions:
+    activity = timed.activity
     own = [activity.minor_page_faults, activity.involuntary_context_switches, activity.own_cpu_seconds]
     page_faults, switches, own_seconds, threads = team.total([*own, torch.get_num_threads()])
     return Conditions(
@@ -380,6 +452,35 @@ def _conditions(task: Task, team, load: float | None, activity: machine.Activity
         own_cpu_seconds=round(own_seconds, 3),
         other_cpu_seconds=round(max(0.0, activity.busy_cpu_seconds - own_seconds), 3),
         steal_seconds=None if activity.steal_seconds is None else round(activity.steal_seconds, 3),
+        environment=machine.telling_environment(),
+        gpu_before=timed.gpu_states[0],
+        gpu_after=timed.gpu_states[1],
+    )
+
+
+def _evidence(task: Task, team, device, network, warmup: _Warmup, timed: _Timed, evaluation: _Evaluation) -> Evidence:
+    """Gather what the gates judge, now that the clock has stopped; only the first of a team has all of it."""
+    first_losses = [loss / team.size for loss in team.total(warmup.losses[: warmup.checked_steps])]
+    steps, images = team.total([timed.steps, timed.images])
+    team.barrier()
+    loss_deviation, update_deviation = (
+        gather.deviations(task, first_losses, warmup.update) if team.rank == 0 else (None, None)
+    )
+    total_images = timed.images * team.size // len(timed.epochs)
+    return Evidence(
+        counted_steps=steps // team.size,
+        counted_images=images,
+        parameters_moved=timed.parameters_moved,
+        test_loss=gather.finite(evaluation.loss),
+        checked_steps=warmup.checked_steps,
+        loss_deviation=loss_deviation,
+        update_deviation=update_deviation,
+        tf32_allowed=device.tf32_allowed(),
+        outer_seconds=timed.outer_seconds,
+        step_seconds=timed.step_seconds + sum(elapsed.wait_seconds for elapsed in timed.epochs),
+        flop_per_epoch=float(count_flop(task.cell.model) * total_images),
+        peak_flop_per_second=measure_peak(device, task.cell.precision) * team.size,
+        subnormal_share=gather.subnormal_share(network),
     )
 
 

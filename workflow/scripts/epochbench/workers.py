@@ -21,7 +21,9 @@ def measure_in_team(task):
         task_file, result_file = Path(folder, "task.json"), Path(folder, "result.json")
         save_task(task_file, task)
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command = [*torchrun, f"--nproc-per-node={task.cell.processes}", __file__, str(task_file), str(result_file)]
+        # As a module: a script's own folder would come first on the path, and there lies our statistics.py.
+        worker = ["--module", "epochbench.workers", str(task_file), str(result_file)]
+        command = [*torchrun, f"--nproc-per-node={task.cell.processes}", *worker]
         packages = str(Path(__file__).parents[1])
         outcome = subprocess.run(command, env=os.environ | {"PYTHONPATH": packages}, check=False)
         if outcome.returncode or not result_file.exists():

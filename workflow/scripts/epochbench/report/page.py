@@ -33,6 +33,8 @@ def render_page(summary: dict, published: list[dict], figure_svg: str) -> str:
         settings=tables.cell_settings(summary),
         times=tables.where_time_goes(summary),
         machines=tables.machine_rows(summary),
+        gates=tables.gate_rows(summary),
+        replay=tables.replay_rows(summary),
         references=[
             row | {"shown": wording.seconds(row["seconds"]), "scaled": wording.seconds(row["scaled_seconds"])}
             for row in scaled_references(summary, published)

@@ -80,3 +80,28 @@ def machine_rows(summary: dict) -> list[dict]:
         }
         for machine in summary["machines"]
     ]
+
+
+MARKS = {True: "passed", False: "FAILED", None: "not judged"}
+
+
+def gate_rows(summary: dict) -> list[dict]:
+    """Return every gate of every cell with what it found, the failed ones first."""
+    rows = [
+        {
+            "cell": row["cell"],
+            "gate": finding["gate"],
+            "severity": finding["severity"],
+            "result": MARKS[finding["passed"]],
+            "found": finding["sentence"],
+        }
+        for row in summary["cells"]
+        for finding in row["gates"]
+    ]
+    return sorted(rows, key=lambda row: row["result"] != MARKS[False])
+
+
+def replay_rows(summary: dict) -> list[dict]:
+    """Return the headline's speedup as each estimator would have it."""
+    scored = (summary["headline"] or {}).get("replay", {})
+    return [{"estimator": name, "speedup": f"{wording.significant(value, 4)}x"} for name, value in scored.items()]

@@ -1,0 +1,210 @@
+"""Gates: what must be true for a number to count. Each is a pure function of a record, told in a plain sentence.
+
+A hard gate that fails means that the number is wrong; a soft one, that it is less certain. A gate that cannot be judged
+on a record (too few steps to learn, no events on a CPU) says so and neither passes nor fails.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from epochbench.record import Finding, Record, checksum
+
+HARD, SOFT = "hard", "soft"
+CLASSES = 10
+CHANCE_LOSS = math.log(CLASSES)
+# Steps after which the seed network's loss is below chance on real images and on the stand-in alike.
+MIN_STEPS_TO_LEARN = 100
+MAX_CLOCK_DISAGREEMENT = 0.05
+# A timer and a synchronisation cost microseconds; over epochs shorter than this they are no longer 5 percent.
+CLOCK_RESOLUTION_SECONDS = 2e-4
+# What a loop, a progress bar and a fair share of bad luck cost between the steps of an epoch.
+MAX_BETWEEN_STEPS = 0.1
+# The counted FLOP over the measured peak bounds any epoch; the peak itself is known to about this.
+PEAK_UNCERTAINTY = 1.05
+MAX_OTHERS_SHARE = 0.05
+MAX_STEAL_SHARE = 0.02
+MAX_SPREAD = 0.15
+MAX_BASELINE_BEHIND = 1.25
+MAX_SUBNORMAL_SHARE = 0.01
+# Relative deviation from float64 of the first losses, and of the weights' first updates. Unit round-off is 6e-8 for
+# fp32, 5e-4 for tf32 and fp16, 4e-3 for bf16; sums over a batch and ties in max-pooling add to it.
+TOLERANCES = {"fp32": (1e-5, 2e-3), "tf32": (2e-3, 5e-2), "fp16": (2e-3, 5e-2), "bf16": (2e-2, 2e-1)}
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One gate: its name, its severity, what it demands, and the function that judges."""
+
+    name: str
+    severity: str
+    demand: str
+    judge: object
+
+
+def findings(record: Record) -> list[Finding]:
+    """Judge a record by every gate; each finding says in a sentence what was found."""
+    found = []
+    for gate in GATES:
+        passed, sentence = gate.judge(record)
+        found.append(Finding(gate.name, gate.severity, passed, sentence))
+    return found
+
+
+def work_done(record: Record):
+    """Every step was taken, on every image, and moved every parameter."""
+    evidence, epochs = record.evidence, len(record.timing.epoch_seconds)
+    steps = math.ceil(record.dataset.train_images / record.cell.batch_size) * epochs
+    images = record.dataset.train_images * epochs
+    if (evidence.counted_steps, evidence.counted_images) != (steps, images):
+        return False, (
+            f"{evidence.counted_steps} steps on {evidence.counted_images} images were taken, {steps} on {images} asked."
+        )
+    if evidence.parameters_moved < 1:
+        return False, f"Only {evidence.parameters_moved:.0%} of the parameters changed while the clock ran."
+    return True, f"{steps} steps on {images} images, and every parameter moved."
+
+
+def it_learned(record: Record):
+    """The network learned: no NaN, and a test loss below chance once it had the steps to get there."""
+    losses = [*record.training.warmup_losses, *record.training.epoch_losses]
+    if None in losses or record.evidence.test_loss is None:
+        return False, "A loss is not a number."
+    steps = record.protocol.warmup_steps + record.evidence.counted_steps
+    said = (
+        f"test loss {record.evidence.test_loss:.3f}, accuracy {record.training.test_accuracy:.1%} after {steps} steps"
+    )
+    if steps < MIN_STEPS_TO_LEARN:
+        return None, f"Too few steps to judge: {said}."
+    passed = record.evidence.test_loss < CHANCE_LOSS
+    return passed, f"{said[0].upper()}{said[1:]}; chance is {CHANCE_LOSS:.3f}."
+
+
+def same_arithmetic(record: Record):
+    """The first steps agree with a float64 reference on the CPU, and TF32 is on just where the cell says so."""
+    evidence, precision = record.evidence, record.cell.precision
+    if evidence.tf32_allowed is not None and evidence.tf32_allowed != (precision == "tf32"):
+        return False, f"TF32 is {'on' if evidence.tf32_allowed else 'off'} in a cell of precision {precision}."
+    if evidence.loss_deviation is None or evidence.update_deviation is None:
+        return False, "The first steps gave no numbers to compare."
+    loss_tolerance, update_tolerance = TOLERANCES[precision]
+    passed = evidence.loss_deviation <= loss_tolerance and evidence.update_deviation <= update_tolerance
+    return passed, (
+        f"Against float64, the first {evidence.checked_steps} losses deviate by {evidence.loss_deviation:.1e} (at most "
+        f"{loss_tolerance:.0e}) and the weights' updates by {evidence.update_deviation:.1e} "
+        f"(at most {update_tolerance:.0e})."
+    )
+
+
+def possible(record: Record):
+    """No epoch is faster than its counted FLOP at the measured peak."""
+    floor = record.evidence.flop_per_epoch / record.evidence.peak_flop_per_second
+    fastest = min(record.timing.epoch_seconds)
+    return fastest * PEAK_UNCERTAINTY >= floor, (
+        f"The fastest epoch, {fastest:.4g} s, is {fastest / floor:.1f} times the {floor:.3g} s that "
+        f"{record.evidence.flop_per_epoch / 1e9:.1f} GFLOP take at the measured peak."
+    )
+
+
+def synchronised(record: Record):
+    """The epochs add up to the time they took, and the device's own events agree with the wall clock."""
+    walls = record.timing.epoch_seconds
+    slack = CLOCK_RESOLUTION_SECONDS * len(walls)
+    if not _agree(sum(walls), record.evidence.outer_seconds, slack):
+        return False, f"The epochs add up to {sum(walls):.4g} s, but took {record.evidence.outer_seconds:.4g} s."
+    if record.timing.event_seconds is None:
+        return True, f"The epochs add up to the {record.evidence.outer_seconds:.4g} s they took."
+    wrong = [(w, e) for w, e in zip(walls, record.timing.event_seconds, strict=True) if not _agree(e, w, slack)]
+    if wrong:
+        return False, f"The device's events say {wrong[0][1]:.4g} s where the wall clock says {wrong[0][0]:.4g} s."
+    return True, "The device's events, the wall clock and the sum of the epochs agree within 5 %."
+
+
+def _agree(first: float, second: float, slack: float) -> bool:
+    return abs(first - second) <= MAX_CLOCK_DISAGREEMENT * max(abs(first), abs(second)) + slack
+
+
+def only_training(record: Record):
+    """Nothing but training steps stood inside the clock."""
+    total = sum(record.timing.epoch_seconds)
+    between = total - record.evidence.step_seconds
+    slack = CLOCK_RESOLUTION_SECONDS * len(record.timing.epoch_seconds)
+    return between <= MAX_BETWEEN_STEPS * total + slack, (
+        f"{max(0.0, between / total):.1%} of the timed seconds were spent outside training steps "
+        f"(at most {MAX_BETWEEN_STEPS:.0%})."
+    )
+
+
+def subnormals(record: Record):
+    """Subnormal numbers, which slow a CPU down, are rare among weights and gradients."""
+    share = record.evidence.subnormal_share
+    return share <= MAX_SUBNORMAL_SHARE, f"{share:.1%} of weights and gradients are subnormal numbers."
+
+
+def fair_cpu(record: Record):
+    """A cell that asks for all cores uses all that it may use."""
+    asked = record.cell.threads or record.machine.cores_usable
+    if record.cell.device == "gpu":
+        return None, "Not a CPU cell."
+    used = record.conditions.threads
+    return used == asked, f"{used} threads used, {asked} asked, {record.machine.cores_usable} cores usable."
+
+
+def quiet(record: Record):
+    """The machine did nothing else: little CPU time of others, little stolen, little spread among the epochs."""
+    available = record.evidence.outer_seconds * record.machine.cores_usable
+    others = (record.conditions.other_cpu_seconds or 0.0) / available
+    stolen = (record.conditions.steal_seconds or 0.0) / available
+    quarters = np.percentile(record.timing.epoch_seconds, [25, 50, 75])
+    spread = float((quarters[2] - quarters[0]) / quarters[1])
+    passed = others <= MAX_OTHERS_SHARE and stolen <= MAX_STEAL_SHARE and spread <= MAX_SPREAD
+    return passed, (
+        f"Others took {others:.1%} of the CPU (at most {MAX_OTHERS_SHARE:.0%}), the hypervisor {stolen:.1%} (at most "
+        f"{MAX_STEAL_SHARE:.0%}); the middle half of the epochs spreads by {spread:.1%} (at most {MAX_SPREAD:.0%})."
+    )
+
+
+def untouched(record: Record):
+    """The record is as the run wrote it."""
+    passed = checksum(record) == record.checksum
+    return passed, "Its checksum is right." if passed else "Its checksum is wrong: it was changed after the run."
+
+
+def same_data_same_code(records: list[Record], baseline: list[Record]) -> Finding:
+    """All runs of a cell and of the baseline saw the same images and were measured by the same code."""
+    every = [*records, *baseline]
+    data = len({record.dataset.fingerprint for record in every})
+    code = len({record.code.digest for record in every})
+    passed = data == code == 1
+    sentence = "The same images and the same code as the baseline."
+    if not passed:
+        sentence = f"{data} different data fingerprints and {code} different code digests, the baseline's included."
+    return Finding("same data, same code", HARD, passed, sentence)
+
+
+def fair_baseline(baseline_seconds: float, best_cpu_seconds: float) -> Finding:
+    """The baseline is not far behind the best CPU cell; where it is, both ratios are told."""
+    behind = baseline_seconds / best_cpu_seconds
+    sentence = f"The baseline takes {behind:.2f} times the best CPU cell's epoch (at most {MAX_BASELINE_BEHIND})."
+    return Finding("fair baseline", SOFT, behind <= MAX_BASELINE_BEHIND, sentence)
+
+
+def worst(found: list[list[Finding]]) -> list[Finding]:
+    """Return one finding a gate over several runs: a failed one before one not judged before one that passed."""
+    order = {False: 0, None: 1, True: 2}
+    return [min(column, key=lambda finding: order[finding.passed]) for column in zip(*found, strict=True)]
+
+
+GATES = (
+    Gate("work done", HARD, "every step on every image, every parameter moved", work_done),
+    Gate("it learned", HARD, "no NaN, and a test loss below chance", it_learned),
+    Gate("same arithmetic", HARD, "the first steps agree with float64", same_arithmetic),
+    Gate("possible", HARD, "no faster than the counted FLOP at the measured peak", possible),
+    Gate("synchronised", HARD, "events, wall clock and the sum of the epochs agree", synchronised),
+    Gate("only training", HARD, "nothing but training steps inside the clock", only_training),
+    Gate("untouched", HARD, "the record is as the run wrote it", untouched),
+    Gate("subnormals", SOFT, "subnormal numbers are rare", subnormals),
+    Gate("fair CPU", SOFT, "all cores used that were asked for", fair_cpu),
+    Gate("quiet", SOFT, "the machine did nothing else meanwhile", quiet),
+)
