@@ -128,7 +128,7 @@ def test_without_an_archive_fail_names_the_cause_and_three_ways_on(site, tmp_pat
 def test_without_network_the_labelled_stand_in_is_made(site, tmp_path, content, address):
     manifest, said = fetch(site, tmp_path, content, archive=address, when_unreachable="synthetic")
     assert manifest["synthetic"] is True
-    assert "synthetic" in manifest["name"]
+    assert manifest["name"] == "synthetic stand-in, seed 2021"
     assert "Making the synthetic stand-in" in said
     assert len(read_archive(tmp_path / "d.tar.gz").train.labels) == 50
 

@@ -91,7 +91,7 @@ def _make_synthetic(plan: Synthetic, destination: Path, reason: str) -> dict:
     with _arriving(destination) as partial:
         write_archive(partial, plan)
     return {
-        "name": f"synthetic (seed {plan.seed})",
+        "name": f"synthetic stand-in, seed {plan.seed}",
         "synthetic": True,
         "reason": reason,
         "origin": f"epochbench, {plan.images_per_batch} images a batch, seed {plan.seed}",
