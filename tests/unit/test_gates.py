@@ -10,12 +10,14 @@ import pytest
 import torch
 from unit.examples import record
 
-from epochbench import evidence, gates, train
+from epochbench import evidence, gates, stopwatch, train
+from epochbench import step as steps
 from epochbench.device import CpuDevice, Elapsed
 from epochbench.machine import usable_cores
 from epochbench.record import Cell, Protocol, seal
 from epochbench.shard import load_split
-from epochbench.train import Step, Task, run_cell
+from epochbench.step import Step
+from epochbench.train import Task, run_cell
 
 # Enough steps to learn on the small archive: 5 a warm-up and 30 epochs of 5.
 LONG = Protocol(warmup_steps=5, min_epochs=30, max_epochs=30, min_steps=0, min_seconds=0.0, max_seconds=60.0)
@@ -86,8 +88,10 @@ def timed_on(device, monkeypatch, manifest):
         time=time.time, perf_counter=lambda: device.host, monotonic=lambda: (device.wait(), device.host)[1]
     )
     monkeypatch.setattr(train, "time", clock)
+    monkeypatch.setattr(stopwatch, "time", clock)
+    monkeypatch.setattr(steps, "time", clock)
     monkeypatch.setattr(train, "open_device", lambda *_: device)
-    monkeypatch.setitem(train.STEPS, "eager", type("QueuedStep", (Step,), {"__call__": queued}))
+    monkeypatch.setitem(steps.STEPS, "eager", type("QueuedStep", (Step,), {"__call__": queued}))
     # The peak is measured on the same fake clock, where a product takes no time.
     monkeypatch.setattr(train, "measure_peak", lambda *_: 1e15)
     return fired(measured(manifest))
@@ -116,7 +120,7 @@ def test_one_thread_forced(manifest):
 
 
 def test_the_loader_inside_the_clock(manifest, monkeypatch):
-    honest = train._time_epoch
+    honest = stopwatch.time_epoch
 
     def with_loader(team, step, batches, device):
         started = time.perf_counter()
@@ -125,14 +129,14 @@ def test_the_loader_inside_the_clock(manifest, monkeypatch):
         elapsed, loss = honest(team, step, batches, device)
         return Elapsed(time.perf_counter() - started, elapsed.event_seconds), loss
 
-    monkeypatch.setattr(train, "_time_epoch", with_loader)
+    monkeypatch.setattr(stopwatch, "time_epoch", with_loader)
     assert fired(measured(manifest)) == {"only training"}
 
 
 def test_half_the_steps_skipped(manifest, monkeypatch):
-    honest = train._time_epoch
+    honest = stopwatch.time_epoch
     monkeypatch.setattr(
-        train, "_time_epoch", lambda team, step, batches, device: honest(team, step, batches[::2], device)
+        stopwatch, "time_epoch", lambda team, step, batches, device: honest(team, step, batches[::2], device)
     )
     longer = replace(LONG, min_epochs=60, max_epochs=60)
     assert fired(measured(manifest, protocol=longer)) == {"work done"}
@@ -140,13 +144,13 @@ def test_half_the_steps_skipped(manifest, monkeypatch):
 
 def test_the_optimiser_forgotten(manifest, monkeypatch):
     """From the first timed step on; the weights stay as the warm-up left them."""
-    honest = train._time_epochs
+    honest = stopwatch.time_epochs
 
     def without_optimiser(task, team, step, *rest):
         step.optimizer.step = lambda *_, **__: None
         return honest(task, team, step, *rest)
 
-    monkeypatch.setattr(train, "_time_epochs", without_optimiser)
+    monkeypatch.setattr(stopwatch, "time_epochs", without_optimiser)
     protocol = replace(LONG, warmup_steps=150)
     assert fired(measured(manifest, protocol=protocol)) == {"work done"}
 
@@ -166,14 +170,14 @@ def test_labels_random(manifest, monkeypatch):
 
 
 def test_weights_nan(manifest, monkeypatch):
-    honest = train._time_epochs
+    honest = stopwatch.time_epochs
 
     def with_nan(task, team, step, network, *rest):
         with torch.no_grad():
             next(network.parameters()).fill_(float("nan"))
         return honest(task, team, step, network, *rest)
 
-    monkeypatch.setattr(train, "_time_epochs", with_nan)
+    monkeypatch.setattr(stopwatch, "time_epochs", with_nan)
     assert fired(measured(manifest)) == {"it learned"}
 
 
@@ -203,13 +207,13 @@ def test_a_cpu_hog_beside_the_run(manifest):
 
 
 def test_a_cell_ten_percent_slower_than_it_claims(manifest, monkeypatch):
-    honest = train._time_epoch
+    honest = stopwatch.time_epoch
 
     def flattering(*arguments):
         elapsed, loss = honest(*arguments)
         return replace(elapsed, wall_seconds=elapsed.wall_seconds * 0.9), loss
 
-    monkeypatch.setattr(train, "_time_epoch", flattering)
+    monkeypatch.setattr(stopwatch, "time_epoch", flattering)
     assert fired(measured(manifest)) == {"synchronised"}
 
 

@@ -5,13 +5,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from epochbench import train
+from epochbench import stopwatch
 from epochbench.device import CpuDevice, Elapsed, open_device
 from epochbench.errors import BenchmarkError
 from epochbench.model import build_network
 from epochbench.record import Cell, Protocol, read_record, write_record
 from epochbench.shard import load_split
-from epochbench.train import Solo, Step, Task, run_cell
+from epochbench.step import GraphStep, Step, build_step
+from epochbench.train import Solo, Task, run_cell
 
 SHORT = Protocol(warmup_steps=2, min_epochs=2, max_epochs=2, min_steps=0, min_seconds=0.0, max_seconds=60.0)
 
@@ -87,7 +88,7 @@ def test_bf16_computes_in_bf16(manifest):
     images, labels = load_split(manifest, "train", "cpu", limit=8)
     losses = {}
     for precision in ("fp32", "bf16"):
-        step = train.build_step(task(manifest, precision=precision), build_network("lenet", 1), CpuDevice())
+        step = build_step(task(manifest, precision=precision), build_network("lenet", 1), CpuDevice())
         losses[precision] = float(step.take(images, labels))
     assert losses["bf16"] != losses["fp32"]
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=2e-2)
@@ -107,7 +108,7 @@ def test_every_image_is_trained_on_once_an_epoch_in_order(manifest, monkeypatch)
 def test_the_step_updates_every_parameter(manifest):
     network = build_network("lenet", 1)
     before = [weight.clone() for weight in network.parameters()]
-    step = train.build_step(task(manifest), network, CpuDevice())
+    step = build_step(task(manifest), network, CpuDevice())
     images, labels = load_split(manifest, "train", "cpu")
     step(images[:100], labels[:100])
     assert all(not torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
@@ -172,7 +173,7 @@ def test_an_epoch_ends_when_its_work_is_done_and_not_when_it_is_queued():
         device.queued += 1
         return torch.tensor(0.5)
 
-    elapsed, loss = train._time_epoch(Solo(), SimpleNamespace(take=step), [(None, None)] * 50, device)
+    elapsed, loss = stopwatch.time_epoch(Solo(), SimpleNamespace(take=step), [(None, None)] * 50, device)
     assert elapsed.wall_seconds == 50
     assert loss == 0.5
 
@@ -194,7 +195,7 @@ def test_an_epoch_ends_when_its_work_is_done_and_not_when_it_is_queued():
 def test_epochs_go_on_until_the_protocol_is_content(seconds, changes, content):
     rules = {"min_epochs": 2, "min_steps": 0, "min_seconds": 0.0, "max_seconds": 60.0, "precision": 0.01}
     epochs = [Elapsed(value, None) for value in seconds]
-    assert train._content(Protocol(**(rules | changes)), epochs, steps_per_epoch=10) is content
+    assert stopwatch.content(Protocol(**(rules | changes)), epochs, steps_per_epoch=10) is content
 
 
 def test_garbage_is_not_collected_inside_the_clock(manifest, monkeypatch):
@@ -211,10 +212,22 @@ def test_garbage_is_not_collected_inside_the_clock(manifest, monkeypatch):
 def test_a_graph_leaves_no_trace_of_its_warm_up_steps(manifest):
     """The steps before a capture change weights and momenta; both are put back as they were."""
     network = build_network("lenet", 1)
-    step = train.GraphStep(task(manifest), network, SimpleNamespace(torch_device=torch.device("cpu")))
+    step = GraphStep(task(manifest), network, SimpleNamespace(torch_device=torch.device("cpu")))
     images, labels = load_split(manifest, "train", "cpu")
     before = step._state()
     Step.__call__(step, images[:100], labels[:100])
     step._restore(before)
     assert all(torch.equal(old, new) for old, new in zip(before, step._tensors(), strict=False))
     assert all(not state["momentum_buffer"].any() for state in step.optimizer.state.values())
+
+
+def test_the_float64_reference_is_kept_for_its_own_settings_alone(manifest, monkeypatch):
+    from epochbench import evidence
+
+    first = evidence.reference_steps(task(manifest), 2)
+    monkeypatch.setattr(evidence, "_compute_reference", lambda *_: pytest.fail("computed again"))
+    again = evidence.reference_steps(task(manifest, memory_format="channels_last"), 2)
+    assert again[0] == first[0]
+    assert torch.equal(again[1], first[1])
+    with pytest.raises(pytest.fail.Exception, match="computed again"):
+        evidence.reference_steps(task(manifest, batch_size=50), 2)

@@ -1,16 +1,23 @@
 """What a run gathers for its gates, all of it outside the clock."""
 
+import contextlib
+import hashlib
 import math
+from pathlib import Path
 
+import safetensors.torch
 import torch
 
 from epochbench.model import build_network
-from epochbench.process import keep_freed_memory
-from epochbench.shard import load_split
+from epochbench.provenance import code_digest
+from epochbench.record import write_bytes
+from epochbench.shard import load_split, read_manifest
 
 # Float64 on a CPU takes about a second for this many images of the seed network.
 CHECKED_IMAGES = 2000
 CHECKED_STEPS = 2
+# A larger network's updates are not worth their place on the disk.
+KEPT_PARAMETERS = 1_000_000
 FLOAT32_EXPONENT = 0x7F800000
 FLOAT32_MANTISSA = 0x007FFFFF
 
@@ -26,6 +33,32 @@ def weights(network) -> torch.Tensor:
 
 
 def reference_steps(task, steps: int) -> tuple[list[float], torch.Tensor]:
+    """Return the first steps' losses in float64 on the CPU, and how the weights changed over them.
+
+    They are the same for every cell of a network and batch size, so they are computed once and kept beside the shards,
+    under a name that says what they depend on.
+    """
+    kept = _reference_path(task, steps)
+    if kept.exists():
+        found = safetensors.torch.load(kept.read_bytes())
+        return found["losses"].tolist(), found["update"]
+    losses, update = _compute_reference(task, steps)
+    if update.numel() <= KEPT_PARAMETERS:
+        content = safetensors.torch.save({"losses": torch.tensor(losses, dtype=torch.float64), "update": update})
+        with contextlib.suppress(OSError):  # shards on a read-only disk: then it is computed each time
+            write_bytes(kept, content)
+    return losses, update
+
+
+def _reference_path(task, steps: int) -> Path:
+    protocol = task.protocol
+    depends = [read_manifest(task.manifest)["fingerprint"], code_digest(), torch.__version__, task.cell.model]
+    depends += [task.cell.batch_size, steps, protocol.seed, protocol.learning_rate, protocol.momentum]
+    name = hashlib.sha256(repr(depends).encode()).hexdigest()[:16]
+    return Path(task.manifest).parent / f"reference-{name}.float64"
+
+
+def _compute_reference(task, steps: int) -> tuple[list[float], torch.Tensor]:
     """Take the first steps in float64 on the CPU: their losses, and how the weights changed.
 
     Momentum is written out (v = momentum v + gradient; weight -= rate v), so that this shares no optimiser, layout,
@@ -51,7 +84,6 @@ def reference_steps(task, steps: int) -> tuple[list[float], torch.Tensor]:
 
 def deviations(task, losses: list[float], update: torch.Tensor) -> tuple[float | None, float | None]:
     """Return how far the first losses and the weights' change over them are from float64, relatively; None for NaN."""
-    keep_freed_memory()  # the clock has stopped, and float64 takes half as long without page faults
     expected_losses, expected_update = reference_steps(task, len(losses))
     loss = max(abs(found - right) / right for found, right in zip(losses, expected_losses, strict=True))
     change = float((update - expected_update).norm() / expected_update.norm())

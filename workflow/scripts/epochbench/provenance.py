@@ -20,6 +20,8 @@ TIMING_MODULES = (
     "process.py",
     "roofline.py",
     "shard.py",
+    "step.py",
+    "stopwatch.py",
     "train.py",
     "workers.py",
 )

@@ -1,6 +1,5 @@
 """One run of one cell: load, build, warm up, time epochs, evaluate; the result is a record."""
 
-import gc
 import json
 import time
 from dataclasses import asdict, dataclass, replace
@@ -10,13 +9,13 @@ from pathlib import Path
 import psutil
 import torch
 from torch.nn import functional
-from tqdm import tqdm
 
 from epochbench import evidence as gather
-from epochbench import gates, machine, provenance
+from epochbench import gates, machine, provenance, stopwatch
 from epochbench.device import autocast, open_device
 from epochbench.errors import BenchmarkError
 from epochbench.model import build_network, count_flop, count_parameters
+from epochbench.process import keep_freed_memory
 from epochbench.record import (
     Cell,
     Conditions,
@@ -32,12 +31,10 @@ from epochbench.record import (
 )
 from epochbench.roofline import measure_peak
 from epochbench.shard import load_split, read_manifest, verify_shards
-from epochbench.statistics import relative_half_width
+from epochbench.step import build_step
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 EVALUATION_BATCH = 1000
-# PyTorch's own advice before a capture: a few steps on a side stream.
-GRAPH_WARMUP_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -124,8 +121,8 @@ def measure(task: Task, team, console=None) -> Measurement:
     network = build_network(task.cell.model, task.protocol.seed)
     network = network.to(device.torch_device, memory_format=MEMORY_FORMATS[task.cell.memory_format])
     step = build_step(task, team.wrap(network), device)
-    warmup = _warm_up(task, step, network, batches, device)
-    timed = _time_epochs(task, team, step, network, batches, device, console)
+    warmup = stopwatch.warm_up(task, step, network, batches, device)
+    timed = stopwatch.time_epochs(task, team, step, network, batches, device, console)
     wall = [elapsed.wall_seconds for elapsed in timed.epochs]
     events = [elapsed.event_seconds for elapsed in timed.epochs]
     images = sum(len(labels) for _, labels in batches) * team.size
@@ -138,6 +135,8 @@ def measure(task: Task, team, console=None) -> Measurement:
         warmup_seconds=sum(warmup.seconds),
         images_per_second=images * len(wall) / sum(wall),
     )
+    peak_memory_bytes = team.total([device.peak_memory_bytes()])[0]
+    keep_freed_memory()  # the clock has stopped; evaluation and gates need not be slow on any cell
     evaluation = _evaluate(task, network, device) if team.rank == 0 else _Evaluation(0.0, 0.0)
     training = Training(
         parameters=count_parameters(network),
@@ -145,7 +144,7 @@ def measure(task: Task, team, console=None) -> Measurement:
         warmup_losses=_mean_losses(team, warmup.losses),
         epoch_losses=_mean_losses(team, timed.losses),
         test_accuracy=evaluation.accuracy,
-        peak_memory_bytes=team.total([device.peak_memory_bytes()])[0],
+        peak_memory_bytes=peak_memory_bytes,
     )
     conditions = _conditions(task, team, load, timed)
     evidence = _evidence(task, team, device, network, warmup, timed, evaluation)
@@ -196,226 +195,6 @@ def _share(batch, team):
     return batch.chunk(team.size)[team.rank] if team.size > 1 else batch
 
 
-class Step:
-    """One full training step: forward, backward, update. Images and labels in, the batch's mean loss out."""
-
-    def __init__(self, task: Task, network, device):
-        protocol, cell = task.protocol, task.cell
-        self.network = network
-        self.device = device
-        self.precision = cell.precision
-        self.micro_batch = cell.micro_batch
-        # Fused: one kernel for all parameters, and no question to the host, which a graph could not hold.
-        fused = True if cell.execution == "cuda_graph" else None
-        self.optimizer = torch.optim.SGD(
-            network.parameters(), lr=protocol.learning_rate, momentum=protocol.momentum, fused=fused
-        )
-        self.steps_taken = self.images_taken = 0
-        self.seconds = 0.0
-        self.scaler = torch.amp.GradScaler(device.torch_device.type, enabled=cell.precision == "fp16")
-
-    def take(self, images, labels):
-        """Take one step of the training; count it, and the seconds that the host spent in it."""
-        started = time.perf_counter()
-        loss = self(images, labels)
-        self.seconds += time.perf_counter() - started
-        self.steps_taken += 1
-        self.images_taken += len(labels)
-        return loss
-
-    def loss(self, images, labels):
-        """Return the mean cross-entropy, softmax included."""
-        with autocast(self.device, self.precision):
-            return functional.cross_entropy(self.network(images), labels)
-
-    def __call__(self, images, labels):
-        """Take the step; the loss stays on the device, so that nothing waits for it."""
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = self._accumulate(images, labels) if self.micro_batch else self._whole(images, labels)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return loss
-
-    def _whole(self, images, labels):
-        loss = self.loss(images, labels)
-        self.scaler.scale(loss).backward()
-        return loss.detach()
-
-    def _accumulate(self, images, labels):
-        """Add up the gradients of micro-batches, each weighted by its share, which is the whole batch's gradient."""
-        total = torch.zeros((), device=images.device)
-        for part, truth in zip(images.split(self.micro_batch), labels.split(self.micro_batch), strict=True):
-            loss = self.loss(part, truth) * (len(truth) / len(labels))
-            self.scaler.scale(loss).backward()
-            total += loss.detach()
-        return total
-
-
-class CompiledStep(Step):
-    """The same step with the forward pass, its loss and their gradients compiled by torch.compile."""
-
-    def __init__(self, task: Task, network, device):
-        super().__init__(task, network, device)
-        self.loss = torch.compile(self.loss, dynamic=False)
-
-
-class GraphStep(Step):
-    """The same step captured once for each batch shape as a CUDA graph, and replayed from static inputs."""
-
-    def __init__(self, task: Task, network, device):
-        super().__init__(task, network, device)
-        self.graphs = {}
-
-    def __call__(self, images, labels):
-        """Replay the step on these images; the first of each batch shape captures it."""
-        if len(labels) not in self.graphs:
-            self.graphs[len(labels)] = self._capture(images, labels)
-        graph, static_images, static_labels, loss = self.graphs[len(labels)]
-        static_images.copy_(images)
-        static_labels.copy_(labels)
-        graph.replay()
-        return loss
-
-    def _capture(self, images, labels):
-        """Capture one step; the steps that PyTorch wants before a capture leave no trace in the weights."""
-        static_images, static_labels = images.clone(), labels.clone()
-        before = self._state()
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(GRAPH_WARMUP_STEPS):
-                super().__call__(static_images, static_labels)
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            loss = super().__call__(static_images, static_labels)
-        self._restore(before)
-        return graph, static_images, static_labels, loss
-
-    def _state(self) -> list:
-        """Copy the weights, buffers and momenta."""
-        return [tensor.clone() for tensor in self._tensors()]
-
-    def _restore(self, state: list) -> None:
-        """Put a state back in place; momenta that did not exist yet become zero, which is where they begin."""
-        with torch.no_grad():
-            for index, tensor in enumerate(self._tensors()):
-                tensor.copy_(state[index]) if index < len(state) else tensor.zero_()
-
-    def _tensors(self) -> list:
-        momenta = [state["momentum_buffer"] for state in self.optimizer.state.values() if "momentum_buffer" in state]
-        return [*self.network.state_dict().values(), *momenta]
-
-
-STEPS = {"eager": Step, "compile": CompiledStep, "cuda_graph": GraphStep}
-
-
-def build_step(task: Task, network, device) -> Step:
-    """Return the training step that a cell's `execution` names."""
-    network.train()
-    return STEPS[task.cell.execution](task, network, device)
-
-
-@dataclass(frozen=True)
-class _Warmup:
-    """The first steps: their seconds and losses, and how the first few of them changed the weights."""
-
-    seconds: list[float]
-    losses: list[float]
-    checked_steps: int
-    update: torch.Tensor
-
-
-@dataclass(frozen=True)
-class _Timed:
-    """The timed epochs: their times and last losses, and what was counted and read around them."""
-
-    epochs: list
-    losses: list[float]
-    outer_seconds: float
-    step_seconds: float
-    steps: int
-    images: int
-    parameters_moved: float
-    activity: machine.Activity
-    gpu_states: tuple
-
-
-def _warm_up(task: Task, step, network, batches, device) -> _Warmup:
-    """Take the first steps, each timed by itself; every batch shape is seen, so nothing is compiled later."""
-    count = max(1, task.protocol.warmup_steps)
-    chosen = [batches[index % len(batches)] for index in range(count)]
-    if len(batches[-1][1]) != len(batches[0][1]):
-        chosen.append(batches[-1])
-    checked = min(len(batches), gather.steps_to_check(task.cell.batch_size, count))
-    before = gather.weights(network)
-    seconds, losses, update = [], [], None
-    for images, labels in chosen:
-        device.start()
-        loss = step.take(images, labels)
-        seconds.append(device.stop().wall_seconds)
-        losses.append(float(loss))
-        if len(losses) == checked:
-            update = gather.weights(network) - before
-    return _Warmup(seconds, losses, checked, update)
-
-
-def _time_epochs(task: Task, team, step, network, batches, device, console) -> _Timed:
-    """Time epochs until the protocol is content, with the counters and copies that the gates ask for around them."""
-    weights = [parameter.detach().clone() for parameter in network.parameters()]
-    counted = step.steps_taken, step.images_taken, step.seconds
-    epochs, losses = [], []
-    label = f"{task.cell.cell} run {task.run}"
-    gpu_before, before = device.gpu_state(), machine.activity()
-    gc.collect()
-    gc.disable()
-    try:
-        with tqdm(desc=label, unit="epoch", file=console, disable=console is None, mininterval=0.5) as bar:
-            outer = time.monotonic()
-            while team.decide(not _content(task.protocol, epochs, len(batches))):
-                elapsed, loss = _time_epoch(team, step, batches, device)
-                epochs.append(elapsed)
-                losses.append(loss)
-                bar.set_postfix_str(f"{elapsed.wall_seconds:.3g} s/epoch", refresh=False)
-                bar.update()
-            outer = time.monotonic() - outer
-    finally:
-        gc.enable()
-    return _Timed(
-        epochs=epochs,
-        losses=losses,
-        outer_seconds=outer,
-        step_seconds=step.seconds - counted[2],
-        steps=step.steps_taken - counted[0],
-        images=step.images_taken - counted[1],
-        parameters_moved=gather.share_moved(weights, network),
-        activity=machine.activity() - before,
-        gpu_states=(gpu_before, device.gpu_state()),
-    )
-
-
-def _time_epoch(team, step, batches, device):
-    """Time one epoch: every batch once, from an empty queue to an empty queue."""
-    team.barrier()
-    device.start()
-    for images, labels in batches:
-        loss = step.take(images, labels)
-    # Gradients are averaged in every step, so the others of a team are at most the last update behind.
-    elapsed = device.stop()
-    return elapsed, float(loss)
-
-
-def _content(protocol: Protocol, epochs: list, steps_per_epoch: int) -> bool:
-    """Tell whether enough epochs were timed: the minimum, and then the precision aimed at or the time allowed."""
-    seconds = [elapsed.wall_seconds for elapsed in epochs]
-    steps = protocol.warmup_steps + len(seconds) * steps_per_epoch
-    if len(seconds) < protocol.min_epochs or steps < protocol.min_steps or sum(seconds) < protocol.min_seconds:
-        return len(seconds) >= protocol.max_epochs
-    if sum(seconds) >= protocol.max_seconds or len(seconds) >= protocol.max_epochs:
-        return True
-    return relative_half_width(seconds) <= protocol.precision
-
-
 @dataclass(frozen=True)
 class _Evaluation:
     """How well the network names the test images: the share named rightly, and the mean cross-entropy."""
@@ -438,7 +217,7 @@ def _evaluate(task: Task, network, device) -> _Evaluation:
     return _Evaluation(right / len(labels), loss / len(labels))
 
 
-def _conditions(task: Task, team, load: float | None, timed: _Timed) -> Conditions:
+def _conditions(task: Task, team, load: float | None, timed: stopwatch.Timed) -> Conditions:
     activity = timed.activity
     own = [activity.minor_page_faults, activity.involuntary_context_switches, activity.own_cpu_seconds]
     page_faults, switches, own_seconds, threads = team.total([*own, torch.get_num_threads()])
@@ -458,7 +237,9 @@ def _conditions(task: Task, team, load: float | None, timed: _Timed) -> Conditio
     )
 
 
-def _evidence(task: Task, team, device, network, warmup: _Warmup, timed: _Timed, evaluation: _Evaluation) -> Evidence:
+def _evidence(
+    task: Task, team, device, network, warmup: stopwatch.Warmup, timed: stopwatch.Timed, evaluation: _Evaluation
+) -> Evidence:
     """Gather what the gates judge, now that the clock has stopped; only the first of a team has all of it."""
     first_losses = [loss / team.size for loss in team.total(warmup.losses[: warmup.checked_steps])]
     steps, images = team.total([timed.steps, timed.images])
