@@ -74,7 +74,9 @@ def test_few_runs_and_mixed_hardware_or_code_are_flagged():
     changed = runs("cpu-changed", code=type(SLOW[0].code)("beef", None))
     row = rows(SLOW + changed)["cpu-changed"]
     assert not row["valid"]
-    assert any(flag.startswith("same data, same code: 1 different data fingerprints and 2") for flag in row["flags"])
+    assert "gate failed: same data, same code" in row["flags"]
+    (finding,) = [gate for gate in row["gates"] if gate["gate"] == "same data, same code"]
+    assert finding["sentence"].startswith("1 different data fingerprints and 2 different code digests")
 
 
 def test_a_missing_baseline_gives_times_without_ratios():

@@ -106,7 +106,7 @@ def _summarise(runs: list[Record], base: list[Record] | None, reference: Record,
     typical = epoch_seconds(samples, settings.confidence)
     found = gates.worst([gates.findings(run) for run in runs])
     found.append(gates.same_data_same_code(runs, base or runs))
-    failed = [f"{finding.gate}: {finding.sentence}" for finding in found if finding.passed is False]
+    failed = [f"gate failed: {finding.gate}" for finding in found if finding.passed is False]
     flags = _flags(runs, reference) + failed
     comparable = base is not None and _comparable(runs[0], base[0])
     ratio = _against(base, runs, settings) if comparable else None
