@@ -28,13 +28,17 @@ CHUNK_BYTES = 2**18
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to try, in seconds. Without any answer, everything together ends after `unreachable`."""
+    """How long to try, in seconds. Without any answer, everything together ends after `unreachable`.
+
+    A server that has answered is tried again more often than one of which nothing was ever heard.
+    """
 
     connect: float = 4.0
     stall: float = 20.0
     unreachable: float = 13.0
     back_off: float = 1.0
     attempts: int = 5
+    unanswered_attempts: int = 3
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,8 @@ class _Download:
                 problem = f"{url}: {_plain(error)}"
             failed_in_a_row = 1 if self._size() > before else failed_in_a_row + 1
             pause = self.patience.back_off * 2 ** (failed_in_a_row - 1)
-            if failed_in_a_row >= self.patience.attempts or self._seconds_left() <= pause:
+            attempts = self.patience.attempts if self.answered else self.patience.unanswered_attempts
+            if failed_in_a_row >= attempts or self._seconds_left() <= pause:
                 raise UnreachableError(problem)
             print(f"{problem}; trying again in {pause:.0f} s", file=self.console)
             time.sleep(pause)
