@@ -20,8 +20,6 @@ from epochbench.statistics import (
     verdict,
 )
 
-NO_GPU = "No GPU was found on this machine, so no GPU was timed."
-
 
 @dataclass(frozen=True)
 class Settings:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from epochbench.archive import CLASSES
 from epochbench.record import Finding, Record, checksum
 
 HARD, SOFT = "hard", "soft"
-CLASSES = 10
 CHANCE_LOSS = math.log(CLASSES)
 # Steps after which the seed network's loss is below chance on real images and on the stand-in alike.
 MIN_STEPS_TO_LEARN = 100
