@@ -10,7 +10,9 @@ from epochbench.record import (
     Dataset,
     Evidence,
     Gpu,
+    Limit,
     Machine,
+    Peaks,
     Protocol,
     Record,
     Timing,
@@ -29,9 +31,9 @@ BASE = Record(
     timing=Timing([2.0, 2.2, 2.1], None, 3.0, 0.5, 0.4, 1.0, 24_000.0),
     training=Training(39_558, 50, [2.4, 2.3], [2.2, 2.1, 2.0], 0.3, 2**30),
     machine=Machine(
-        "0123456789abcdef", "node1", "Linux", "A CPU", 8, 2**34, 1, 8, 1, None, None, "3.11", "2.15", None, None
+        "0123456789abcdef", "node1", "Linux", "A CPU", 8, 2**34, 1, 8, 1, 1, None, None, "3.11", "2.15", None, None
     ),
-    conditions=Conditions(8, "system", 0.0, 0.1, 10, 1, 48.0, 0.1, 0.0, {}, None, None),
+    conditions=Conditions(8, "system", 0.0, 0.1, 10, 1, 48.0, 0.1, 0.0, None, None, {}, {}, None, None),
     evidence=Evidence(
         counted_steps=150,
         counted_images=150_000,
@@ -43,10 +45,10 @@ BASE = Record(
         tf32_allowed=None,
         outer_seconds=6.31,
         step_seconds=6.3,
-        flop_per_epoch=294.6e9,
-        peak_flop_per_second=1e12,
         subnormal_share=0.0,
     ),
+    peaks=Peaks({"fp32": 1e12, "tf32": 1e12, "bf16": 1e12, "fp16": 1e12}, 1e11, 1e6),
+    limit=Limit(294.6e9, 4e10, 6e8, 32, 0.5, 0.3, "arithmetic"),
     code=Code("feed", None),
 )
 
@@ -66,8 +68,8 @@ def record(cell="cpu-reference", run=1, epochs=(2.0, 2.2, 2.1), **changes) -> Re
         tf32_allowed=made.precision == "tf32" if gpu else None,
         outer_seconds=sum(epochs) * 1.001,
         step_seconds=sum(epochs),
-        flop_per_epoch=294.6e9 * epochs[0] / 2,
     )
+    limit = replace(BASE.limit, flop_per_epoch=294.6e9 * epochs[0] / 2)
     record = replace(
         BASE,
         cell=made,
@@ -76,6 +78,7 @@ def record(cell="cpu-reference", run=1, epochs=(2.0, 2.2, 2.1), **changes) -> Re
         training=replace(BASE.training, steps_per_epoch=steps),
         machine=replace(BASE.machine, gpu=H200 if gpu else None),
         evidence=evidence,
+        limit=limit,
     )
     return seal(replace(record, **changes))
 

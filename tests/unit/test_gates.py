@@ -14,7 +14,7 @@ from epochbench import evidence, gates, stopwatch, train
 from epochbench import step as steps
 from epochbench.device import CpuDevice, Elapsed
 from epochbench.machine import usable_cores
-from epochbench.record import Cell, Protocol, seal
+from epochbench.record import Cell, GpuState, Peaks, Protocol, seal
 from epochbench.shard import load_split
 from epochbench.step import Step
 from epochbench.train import Task, run_cell
@@ -92,8 +92,8 @@ def timed_on(device, monkeypatch, manifest):
     monkeypatch.setattr(steps, "time", clock)
     monkeypatch.setattr(train, "open_device", lambda *_: device)
     monkeypatch.setitem(steps.STEPS, "eager", type("QueuedStep", (Step,), {"__call__": queued}))
-    # The peak is measured on the same fake clock, where a product takes no time.
-    monkeypatch.setattr(train, "measure_peak", lambda *_: 1e15)
+    # The peaks are measured on the same fake clock, where a product takes no time.
+    monkeypatch.setattr(train, "calibrate", lambda *_: Peaks({"fp32": 1e15}, 1e15, 1e15))
     return fired(measured(manifest))
 
 
@@ -248,13 +248,18 @@ def test_a_record_edited_by_hand():
 
 def test_an_impossible_epoch():
     made = record()
-    impossible = replace(made, evidence=replace(made.evidence, peak_flop_per_second=1e11))
+    impossible = replace(made, peaks=replace(made.peaks, matrix_flop_per_second={"fp32": 1e11}))
     assert fired_all(seal(impossible)) == {"possible"}
 
 
 @pytest.mark.parametrize(
     ("conditions", "noise"),
-    [({"steal_seconds": 9.0}, "hypervisor 17"), ({"other_cpu_seconds": 9.0}, "Others took 17")],
+    [
+        ({"steal_seconds": 9.0}, "hypervisor 17"),
+        ({"other_cpu_seconds": 9.0}, "Others took 17"),
+        ({"lock_wait_seconds": 900.0}, "Waited 900 s"),
+        ({"gpu_after": GpuState(900, 2000, 90, 300.0, ["hardware thermal slowdown"], 0)}, "hardware thermal slowdown"),
+    ],
 )
 def test_a_disturbed_machine_is_a_warning(conditions, noise):
     made = record()
@@ -263,6 +268,18 @@ def test_a_disturbed_machine_is_a_warning(conditions, noise):
     finding = next(finding for finding in gates.findings(disturbed) if finding.gate == "quiet")
     assert noise in finding.sentence
     assert finding.severity == "soft"
+
+
+def test_a_tuned_allocator_that_gives_its_memory_back_is_a_warning():
+    made = record(allocator="tuned")
+    assert fired_all(made) == set()
+    faulting = replace(made.conditions, minor_page_faults=50 * made.evidence.counted_images)
+    assert fired_all(seal(replace(made, conditions=faulting))) == {"memory kept"}
+
+
+def test_a_record_without_peaks_is_not_judged_by_them():
+    old = seal(replace(record(), peaks=None, limit=None))
+    assert {finding.gate: finding.passed for finding in gates.findings(old)}["possible"] is None
 
 
 def test_too_few_steps_to_learn_are_not_judged():
@@ -281,6 +298,6 @@ def test_the_worst_run_speaks_for_a_cell():
 def test_every_gate_has_a_sentence_and_a_demand():
     for gate in gates.GATES:
         assert gate.demand
-        assert gate.judge.__doc__.endswith(".")
+        assert gate.judge.__doc__.strip().endswith(".")
     for finding in gates.findings(record()):
         assert finding.sentence.endswith(".")

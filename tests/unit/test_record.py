@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import json
 import typing
 
@@ -57,7 +58,7 @@ def edit(document, key, value):
         ("timing.load_seconds", "1"),
         ("timing.load_seconds", KeyError),
         ("timing.extra", 1),
-        ("schema_version", 99),
+        ("schema_version", 0),
         ("run", 0),
         ("dataset.fingerprint", "xyz"),
         ("training.test_accuracy", 1.5),
@@ -89,3 +90,44 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypa
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def version_1(made):
+    """The same record as version 1 wrote it."""
+    document = json.loads(json.dumps(dataclasses.asdict(made)))
+    peak = document.pop("peaks")["matrix_flop_per_second"]["fp32"]
+    document["evidence"] |= {"flop_per_epoch": document.pop("limit")["flop_per_epoch"], "peak_flop_per_second": peak}
+    for part, names in {
+        "cell": ("layers", "autotune", "gpu_model", "constraint"),
+        "machine": ("threads_per_core",),
+        "conditions": ("gpu_energy_joules", "cpu_energy_joules", "flags"),
+    }.items():
+        for name in names:
+            del document[part][name]
+    document["schema_version"] = 1
+    measured = {key: value for key, value in document.items() if key not in ("checksum", "gates")}
+    document["checksum"] = hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()
+    return document
+
+
+def test_an_older_record_is_read_and_what_it_did_not_measure_is_unknown(tmp_path):
+    path = tmp_path / "run-1.json"
+    path.write_text(json.dumps(version_1(record())))
+    found = read_record(path)
+    assert (found.peaks, found.limit, found.conditions.gpu_energy_joules) == (None, None, None)
+    assert found.timing == record().timing
+    assert found.checksum == records.checksum(found)
+
+
+def test_an_older_record_edited_by_hand_stays_wrong(tmp_path):
+    path = tmp_path / "run-1.json"
+    path.write_text(json.dumps(edit(version_1(record()), "timing.load_seconds", 0.001)))
+    found = read_record(path)
+    assert found.checksum != records.checksum(found)
+
+
+def test_a_newer_record_says_so(tmp_path):
+    path = tmp_path / "run-1.json"
+    path.write_text(json.dumps(dataclasses.asdict(record()) | {"schema_version": 99}))
+    with pytest.raises(BenchmarkError, match=r"schema_version 99 is newer .*; update epochbench"):
+        read_record(path)

@@ -1,4 +1,7 @@
 import dataclasses
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +14,7 @@ from epochbench.errors import BenchmarkError
 from epochbench.model import build_network
 from epochbench.record import Cell, Protocol, read_record, write_record
 from epochbench.shard import load_split
-from epochbench.step import GraphStep, Step, build_step
+from epochbench.step import GraphStep, Momentum, Step, build_step
 from epochbench.train import Solo, Task, run_cell
 
 SHORT = Protocol(warmup_steps=2, min_epochs=2, max_epochs=2, min_steps=0, min_seconds=0.0, max_seconds=60.0)
@@ -50,9 +53,49 @@ def test_trains_as_published_softmax_cross_entropy_and_momentum(manifest):
     assert losses(manifest) == pytest.approx(reference_losses(manifest), rel=1e-4)
 
 
-@pytest.mark.parametrize("way", [{"memory_format": "channels_last"}, {"micro_batch": 30}, {"micro_batch": 100}])
+WAYS = [
+    {"memory_format": "channels_last"},
+    {"memory_format": "onednn", "layers": "pool_first"},
+    {"layers": "space_to_depth"},
+    {"micro_batch": 30},
+    {"micro_batch": 100},
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_every_way_of_computing_fp32_trains_to_the_same_losses(manifest, way):
     assert losses(manifest, **way) == pytest.approx(losses(manifest), rel=1e-4)
+
+
+def test_momentum_is_torchs_own(manifest):
+    """Our optimiser calls torch's functional update; the class does the same, step for step."""
+    images, labels = load_split(manifest, "train", "cpu")
+    networks = [build_network("lenet", 1) for _ in range(3)]
+    optimizers = [
+        torch.optim.SGD(networks[0].parameters(), lr=0.01, momentum=0.9),
+        Momentum(networks[1].parameters(), 0.01, 0.9, fused=False),
+        Momentum(networks[2].parameters(), 0.01, 0.9, fused=True),
+    ]
+    for batch, truth in zip(images.split(100), labels.split(100), strict=True):
+        for network, optimizer in zip(networks, optimizers, strict=True):
+            optimizer.zero_grad()
+            functional.cross_entropy(network(batch), truth).backward()
+            optimizer.step()
+    for expected, one, fused in zip(*(network.parameters() for network in networks), strict=True):
+        assert torch.equal(one, expected)
+        torch.testing.assert_close(fused, expected)
+
+
+def test_a_run_does_not_import_torchs_compiler_unless_it_compiles(manifest):
+    code = (
+        "import sys; from epochbench.train import *; from epochbench.record import Cell, Protocol;"
+        "run_cell(Task(Cell('a', 'cpu', batch_size=100), 1, Protocol(min_epochs=1, max_epochs=1), sys.argv[1], 1));"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, manifest]
+    environment = os.environ | {"PYTHONPATH": "workflow/scripts"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 @pytest.mark.slow
@@ -217,8 +260,8 @@ def test_a_graph_leaves_no_trace_of_its_warm_up_steps(manifest):
     before = step._state()
     Step.__call__(step, images[:100], labels[:100])
     step._restore(before)
-    assert all(torch.equal(old, new) for old, new in zip(before, step._tensors(), strict=False))
-    assert all(not state["momentum_buffer"].any() for state in step.optimizer.state.values())
+    assert all(torch.equal(old, new) for old, new in zip(before, step._tensors(), strict=True))
+    assert not any(velocity.any() for velocity in step.optimizer.velocities)
 
 
 def test_the_float64_reference_is_kept_for_its_own_settings_alone(manifest, monkeypatch):
@@ -230,4 +273,4 @@ def test_the_float64_reference_is_kept_for_its_own_settings_alone(manifest, monk
     assert again[0] == first[0]
     assert torch.equal(again[1], first[1])
     with pytest.raises(pytest.fail.Exception, match="computed again"):
-        evidence.reference_steps(task(manifest, batch_size=50), 2)
+        evidence.reference_steps(task(manifest, batch_size=61), 2)

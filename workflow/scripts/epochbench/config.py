@@ -1,6 +1,7 @@
 """The config and its sheets: defaults filled in, and every mistake found at once, a plain line each."""
 
 import csv
+import math
 import re
 from dataclasses import fields
 from functools import cache
@@ -24,7 +25,7 @@ def resolve_config(config: dict) -> dict:
     Raises BenchmarkError with a line for each mistake: the key or the row, its value, and what is allowed.
     """
     resolved = _with_defaults(_schema("config"), config)
-    problems = [_explain(error) for error in _validator("config").iter_errors(resolved)]
+    problems = [_explain(error) for error in _validator("config").iter_errors(resolved)] + _not_finite(resolved)
     if not problems:
         problems = _check_dataset(resolved["dataset"]) + _check_timing(resolved["timing"])
         problems += _check_sheets(resolved)
@@ -83,6 +84,8 @@ def _with_defaults(schema: dict, value):
             filled[key] = _with_defaults(part, {} if filled[key] is None else filled[key])
         elif isinstance(filled.get(key), str) and part.get("type") in SCALARS:
             filled[key] = _read_scalar(filled[key])
+        if part.get("type") == "integer" and isinstance(filled.get(key), float) and filled[key].is_integer():
+            filled[key] = int(filled[key])  # 3.0 is a whole number to the schema, but not to range()
     return filled
 
 
@@ -120,7 +123,7 @@ def _reason(error) -> str:
         "exclusiveMinimum": lambda: f"{shown} must be more than {rule}",
         "exclusiveMaximum": lambda: f"{shown} must be less than {rule}",
         "pattern": lambda: f"{shown} does not look as it must: {error.schema.get('description', rule)}",
-        "anyOf": lambda: f"{shown} is neither a whole number from 1 on nor 'all'",
+        "anyOf": lambda: f"{shown} is neither a whole number from 1 on nor one of all, 1/2, 1/4, 1/8",
         "required": lambda: error.message,
     }.get(error.validator, lambda: error.message[:200])()
 
@@ -132,11 +135,27 @@ def _check_dataset(dataset: dict) -> list[str]:
         problems.append(f"dataset.sha256: empty, but dataset.archive is '{archive}'; name the checksum it must have")
     if sha256 and not archive:
         problems.append("dataset.sha256: given without dataset.archive; name the archive, or leave the checksum out")
-    if archive and not is_url(archive) and not Path(archive).expanduser().is_file():
+    if archive and not is_url(archive) and not _is_file(archive):
         problems.append(f"dataset.archive: there is no file '{archive}'")
     if archive and dataset["source"] == "synthetic":
         problems.append(f"dataset.archive: '{archive}' is named, but dataset.source is synthetic; choose one")
     return problems
+
+
+def _is_file(path: str) -> bool:
+    """Tell whether a path leads to a file; a path that cannot be one (a NUL, too long, nobody's home) does not."""
+    try:
+        return Path(path).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def _not_finite(value, key: str = "") -> list[str]:
+    """Return a line for each NaN or infinity, which compare with no minimum or maximum."""
+    if isinstance(value, dict):
+        return [line for name, part in value.items() for line in _not_finite(part, f"{key}.{name}".lstrip("."))]
+    wrong = isinstance(value, float) and not math.isfinite(value)
+    return [f"{key}: {value} is no finite number"] if wrong else []
 
 
 def _check_timing(timing: dict) -> list[str]:
@@ -163,8 +182,9 @@ def _read_sheet(path, required: tuple[str, ...]) -> tuple[list[dict], list[str]]
     name = Path(path).name
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        return [], [f"{path}: not readable ({getattr(error, 'strerror', None) or 'not UTF-8 text'})"]
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text, or not a name that a file can have"
+        return [], [f"{ascii(str(path)[:200])[1:-1]}: not readable ({reason})"]
     lines = [line for line in lines if line.strip() and not line.startswith("#")]
     header = lines[0].split("\t") if lines else []
     if len(header) == 1 and "," in header[0]:
@@ -223,13 +243,30 @@ def contradictions(cell: Cell) -> list[str]:
     """Return what makes no sense in one cell, a plain reason each."""
     share = cell.batch_size // cell.processes
     cpu, gpu = cell.device == "cpu", cell.device == "gpu"
+    graph, opaque = cell.execution in ("cuda_graph", "compiled_graph"), cell.memory_format == "onednn"
     rules = (
         (cpu and cell.precision in ("tf32", "fp16"), f"precision {cell.precision} is a GPU's; a CPU has fp32 or bf16"),
-        (cpu and cell.execution == "cuda_graph", "execution cuda_graph is a GPU's; a CPU has eager or compile"),
+        (cpu and graph, f"execution {cell.execution} is a GPU's; a CPU has eager or compile"),
+        (cpu and cell.autotune == "on", "autotune on is cuDNN's, so a GPU's; leave it off"),
+        (cpu and cell.gpu_model is not None, f"gpu_model {cell.gpu_model} asks for a GPU; use constraint"),
+        (gpu and opaque, "memory_format onednn is a CPU's; a GPU has contiguous or channels_last"),
+        (
+            opaque and (cell.precision, cell.execution) != ("fp32", "eager"),
+            f"memory_format onednn with precision {cell.precision} and execution {cell.execution} is not supported; "
+            "it takes fp32 and eager",
+        ),
+        (
+            opaque and cell.layers == "space_to_depth",
+            "layers space_to_depth needs memory_format contiguous or channels_last",
+        ),
+        (
+            cell.model != "lenet" and (opaque or cell.layers != "published"),
+            f"model {cell.model} has only layers published, and memory_format contiguous or channels_last",
+        ),
         (gpu and cell.allocator == "tuned", "allocator tuned concerns CPU cells; leave it at system"),
         (
-            cell.execution == "cuda_graph" and cell.processes > 1,
-            f"execution cuda_graph with processes {cell.processes} is not supported; choose eager or compile",
+            graph and cell.processes > 1,
+            f"execution {cell.execution} with processes {cell.processes} is not supported; choose eager or compile",
         ),
         (
             (cell.micro_batch or 0) > cell.batch_size,
@@ -244,7 +281,7 @@ def contradictions(cell: Cell) -> list[str]:
             f"micro_batch {cell.micro_batch} is more than one process's share of the batch, {share}",
         ),
         (
-            cpu and (cell.threads or cell.processes) < cell.processes,
+            cpu and isinstance(cell.threads, int) and cell.threads < cell.processes,
             f"threads {cell.threads} are fewer than processes {cell.processes}",
         ),
     )

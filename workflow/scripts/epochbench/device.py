@@ -1,11 +1,13 @@
 """One object per kind of device: its clock, its synchronisation, its memory. Nothing else asks which device it is."""
 
+import contextlib
+import os
 import time
 from dataclasses import dataclass
 
 import torch
 
-from epochbench import machine
+from epochbench import energy, machine
 from epochbench.errors import BenchmarkError
 from epochbench.record import Cell, Gpu, GpuState
 
@@ -53,27 +55,63 @@ class CpuDevice:
         """Return the accelerator's clocks and limits; the processor is none."""
         return None
 
+    def energy_joules(self) -> float | None:
+        """Return the accelerator's energy counter; the processor's is the machine's, not one process's."""
+        return None
+
     def tf32_allowed(self) -> bool | None:
         """Tell whether TF32 is on; a processor has none."""
         return None
 
+    def tf32(self, allowed: bool):
+        """Return the context in which TF32 is on or off; a processor has none."""
+        return contextlib.nullcontext()
+
+    def computes_bf16(self) -> bool:
+        """Tell whether the processor computes in bf16, rather than oneDNN imitating it."""
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+    def autocast_type(self, precision: str) -> torch.dtype | None:
+        """Return the type that autocast computes in, None where it does nothing."""
+        return AUTOCAST_TYPES.get(precision)
+
+    def flags(self) -> dict[str, str]:
+        """Return what decides the arithmetic and its kernels, read back from torch."""
+        return _cpu_flags()
+
+
+def _cpu_flags() -> dict[str, str]:
+    return {
+        "cpu capability": torch.backends.cpu.get_cpu_capability(),
+        "oneDNN": str(torch.backends.mkldnn.is_available()),
+        "subnormals flushed": str(_flushes_subnormals()),
+    }
+
+
+def _flushes_subnormals() -> bool:
+    """Tell whether this processor takes subnormal numbers for zero, by having it halve the smallest normal one."""
+    return float(torch.full((1,), torch.finfo(torch.float32).tiny) / 2) == 0.0
+
 
 class CudaDevice:
-    """One CUDA GPU: work is queued, so every reading of a clock waits for the queue first."""
+    """One CUDA GPU: work is queued, so every reading of a clock waits for the queue first.
+
+    Where torch.accelerator has a word for it, that is used, so that another vendor's device needs little more.
+    """
 
     backend = "nccl"
 
     def __init__(self, index: int = 0):
         self.torch_device = torch.device("cuda", index)
-        torch.cuda.set_device(self.torch_device)
+        torch.accelerator.set_device_index(index)
 
     def synchronize(self) -> None:
         """Return once all work given to the device is done."""
-        torch.cuda.synchronize(self.torch_device)
+        torch.accelerator.synchronize(self.torch_device)
 
     def start(self) -> None:
         """Start the stopwatch once the queue is empty."""
-        self._begin, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        self._begin, self._end = (torch.Event(self.torch_device, enable_timing=True) for _ in range(2))
         self.synchronize()
         self._started = time.perf_counter()
         self._begin.record()
@@ -88,7 +126,7 @@ class CudaDevice:
 
     def peak_memory_bytes(self) -> int:
         """Return the largest memory so far that tensors held on the device."""
-        return torch.cuda.max_memory_allocated(self.torch_device)
+        return torch.accelerator.max_memory_allocated(self.torch_device)
 
     def gpu(self) -> Gpu:
         """Return the facts of this GPU; the driver's come from NVML, matched by the card's UUID."""
@@ -105,6 +143,40 @@ class CudaDevice:
         """Tell whether TF32 is on, read back from matrix products and convolutions."""
         return torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
 
+    @contextlib.contextmanager
+    def tf32(self, allowed: bool):
+        """Compute in or without TF32 for a while."""
+        before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+        _set_tf32(allowed, allowed)
+        try:
+            yield
+        finally:
+            _set_tf32(*before)
+
+    def energy_joules(self) -> float | None:
+        """Return the card's energy counter in joules, None where it has none."""
+        return energy.gpu_joules(self.torch_device.index)
+
+    def computes_bf16(self) -> bool:
+        """Tell whether the card computes in bf16 itself."""
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+
+    def autocast_type(self, precision: str) -> torch.dtype | None:
+        """Return the type that autocast computes in, None where it does nothing."""
+        return AUTOCAST_TYPES.get(precision)
+
+    def flags(self) -> dict[str, str]:
+        """Return what decides the arithmetic and its kernels, read back from torch."""
+        cudnn = torch.backends.cudnn
+        return {
+            "tf32 in matrix products": str(torch.backends.cuda.matmul.allow_tf32),
+            "tf32 in cuDNN": str(cudnn.allow_tf32),
+            "cuDNN": str(cudnn.version()),
+            "cuDNN autotune": str(cudnn.benchmark),
+            "cuDNN deterministic": str(cudnn.deterministic),
+            **_cpu_flags(),
+        }
+
     def _uuid(self) -> str | None:
         facts = torch.cuda.get_device_properties(self.torch_device)
         return f"GPU-{facts.uuid}" if hasattr(facts, "uuid") else None
@@ -117,26 +189,35 @@ def open_device(cell: Cell, index: int = 0):
     """
     torch.set_flush_denormal(True)
     if cell.device == "cpu":
-        _require_bf16(cell)
+        _require_features(cell)
         return CpuDevice()
     if not torch.cuda.is_available() or torch.cuda.device_count() <= index:
         build = "this torch is built without CUDA" if torch.version.cuda is None else f"CUDA {torch.version.cuda}"
         raise BenchmarkError(
-            f"cell '{cell.cell}': torch sees {torch.cuda.device_count()} GPUs, it needs {index + 1} ({build}); check "
-            "nvidia-smi and CUDA_VISIBLE_DEVICES, or leave GPU cells out with --config devices='{gpu: skip}'"
+            f"cell '{cell.cell}': torch sees {torch.cuda.device_count()} GPUs, it needs {index + 1} ({build}, "
+            f"CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}); check nvidia-smi and the "
+            "driver, or leave GPU cells out with --config devices='{gpu: skip}'"
         )
-    allow_tf32 = cell.precision == "tf32"
-    torch.backends.cuda.matmul.allow_tf32 = allow_tf32
-    torch.backends.cudnn.allow_tf32 = allow_tf32
+    _set_tf32(cell.precision == "tf32", cell.precision == "tf32")
+    torch.backends.cudnn.benchmark = cell.autotune == "on"
     return CudaDevice(index)
 
 
-def _require_bf16(cell: Cell) -> None:
-    """Refuse bf16 where oneDNN would only imitate it, many times slower than fp32."""
+def _set_tf32(in_products: bool, in_cudnn: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = in_products
+    torch.backends.cudnn.allow_tf32 = in_cudnn
+
+
+def _require_features(cell: Cell) -> None:
+    """Refuse bf16 where oneDNN would only imitate it, many times slower than fp32, and oneDNN where there is none."""
     if cell.precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         raise BenchmarkError(
             f"cell '{cell.cell}': precision bf16, but this processor ({machine.cpu_model()}) has neither AVX-512 "
             "(avx512bw, avx512vl, avx512dq) nor AVX-NE-CONVERT or an Arm equivalent; use fp32"
+        )
+    if cell.memory_format == "onednn" and not torch.backends.mkldnn.is_available():
+        raise BenchmarkError(
+            f"cell '{cell.cell}': memory_format onednn, but this torch is built without oneDNN; use channels_last"
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from epochbench.archive import CLASSES
-from epochbench.record import Finding, Record, checksum
+from epochbench.record import Finding, Record, checksum, threads_of
 
 HARD, SOFT = "hard", "soft"
 CHANCE_LOSS = math.log(CLASSES)
@@ -26,6 +26,9 @@ PEAK_UNCERTAINTY = 1.05
 MAX_OTHERS_SHARE = 0.05
 MAX_STEAL_SHARE = 0.02
 MAX_SPREAD = 0.15
+MAX_LOCK_WAIT_SECONDS = 600
+# A stock CPU epoch of the seed network faults in about 50 pages an image, a tuned one fewer than 1.
+MAX_FAULTS_PER_IMAGE = 5
 MAX_BASELINE_BEHIND = 1.25
 MAX_SUBNORMAL_SHARE = 0.01
 # Relative deviation from float64 of the first losses, and of the weights' first updates. Unit round-off is 6e-8 for
@@ -103,11 +106,13 @@ def same_arithmetic(record: Record):
 
 def possible(record: Record):
     """No epoch is faster than its counted FLOP at the measured peak."""
-    floor = record.evidence.flop_per_epoch / record.evidence.peak_flop_per_second
+    if record.peaks is None or record.limit is None:
+        return None, "The machine's peaks were not measured."
+    floor = record.limit.flop_per_epoch / record.peaks.matrix_flop_per_second[record.cell.precision]
     fastest = min(record.timing.epoch_seconds)
     return fastest * PEAK_UNCERTAINTY >= floor, (
         f"The fastest epoch, {fastest:.4g} s, is {fastest / floor:.1f} times the {floor:.3g} s that "
-        f"{record.evidence.flop_per_epoch / 1e9:.1f} GFLOP take at the measured peak."
+        f"{record.limit.flop_per_epoch / 1e9:.1f} GFLOP take at the measured peak."
     )
 
 
@@ -148,15 +153,49 @@ def subnormals(record: Record):
 
 def fair_cpu(record: Record):
     """A cell that asks for all cores uses all that it may use."""
-    asked = record.cell.threads or record.machine.cores_usable
+    asked = threads_of(record.cell.threads, record.machine.cores_usable)
     if record.cell.device == "gpu":
         return None, "Not a CPU cell."
     used = record.conditions.threads
     return used == asked, f"{used} threads used, {asked} asked, {record.machine.cores_usable} cores usable."
 
 
+def memory_kept(record: Record):
+    """A tuned allocator keeps its memory: hardly a page is faulted in while the clock runs."""
+    if record.cell.allocator != "tuned":
+        return None, "The allocator is as it comes."
+    faults = record.conditions.minor_page_faults / record.evidence.counted_images
+    return faults <= MAX_FAULTS_PER_IMAGE, (
+        f"{faults:.2f} page faults an image while the clock ran (at most {MAX_FAULTS_PER_IMAGE})."
+    )
+
+
+def full_clock(record: Record):
+    """Nothing held the accelerator's clocks down, before the timed epochs or just after."""
+    states = [state for state in (record.conditions.gpu_before, record.conditions.gpu_after) if state]
+    reasons = [reason for state in states for reason in state.throttle_reasons or []]
+    if not states or all(state.throttle_reasons is None for state in states):
+        return None, "No accelerator tells why its clocks are held down."
+    return not reasons, f"Clocks held down by: {', '.join(dict.fromkeys(reasons)) or 'nothing'}."
+
+
+def short_wait(record: Record):
+    """The machine was free soon: a run that waits long for it meets another hour's temperature and neighbours."""
+    waited = record.conditions.lock_wait_seconds
+    return waited <= MAX_LOCK_WAIT_SECONDS, f"Waited {waited:.0f} s for the machine (at most {MAX_LOCK_WAIT_SECONDS})."
+
+
 def quiet(record: Record):
-    """The machine did nothing else: little CPU time of others, little stolen, little spread among the epochs."""
+    """The machine did nothing else: little CPU time of others, little stolen, little spread among the epochs.
+
+    Nor were the clocks held down, nor did the run wait long for its turn.
+    """
+    verdicts = [_undisturbed(record), full_clock(record), short_wait(record)]
+    told = [sentence for passed, sentence in verdicts if passed is not None]
+    return all(passed is not False for passed, _ in verdicts), " ".join(told)
+
+
+def _undisturbed(record: Record):
     available = record.evidence.outer_seconds * record.machine.cores_usable
     others = (record.conditions.other_cpu_seconds or 0.0) / available
     stolen = (record.conditions.steal_seconds or 0.0) / available
@@ -176,8 +215,12 @@ def untouched(record: Record):
 
 
 def same_data_same_code(records: list[Record], baseline: list[Record]) -> Finding:
-    """All runs of a cell and of the baseline saw the same images and were measured by the same code."""
-    every = [*records, *baseline]
+    """All runs of a cell and of the baseline saw the same images and were measured by the same code.
+
+    Runs of another machine's export (cell@node) may differ from ours, which the page notes, but not among themselves.
+    """
+    imported = [record for record in [*records, *baseline] if "@" in record.cell.cell]
+    every = records if imported else [*records, *baseline]
     data = len({record.dataset.fingerprint for record in every})
     code = len({record.code.digest for record in every})
     passed = data == code == 1
@@ -185,6 +228,15 @@ def same_data_same_code(records: list[Record], baseline: list[Record]) -> Findin
     if not passed:
         sentence = f"{data} different data fingerprints and {code} different code digests, the baseline's included."
     return Finding("same data, same code", HARD, passed, sentence)
+
+
+def one_kind_of_machine(hardware: list[str]) -> Finding:
+    """All runs of a cell were timed on the same kind of machine; results of different kinds never mix."""
+    kinds = list(dict.fromkeys(hardware))
+    sentence = f"All runs on {kinds[0]}."
+    if len(kinds) > 1:
+        sentence = f"Runs on {'; '.join(kinds)}: ask the cluster for one kind, by the cell's gpu_model or constraint."
+    return Finding("one kind of machine", HARD, len(kinds) == 1, sentence)
 
 
 def fair_baseline(baseline_seconds: float, best_cpu_seconds: float) -> Finding:
@@ -209,6 +261,7 @@ GATES = (
     Gate("only training", HARD, "nothing but training steps inside the clock", only_training),
     Gate("untouched", HARD, "the record is as the run wrote it", untouched),
     Gate("subnormals", SOFT, "subnormal numbers are rare", subnormals),
+    Gate("memory kept", SOFT, "a tuned allocator faults in hardly a page", memory_kept),
     Gate("fair CPU", SOFT, "all cores used that were asked for", fair_cpu),
     Gate("quiet", SOFT, "the machine did nothing else meanwhile", quiet),
 )

@@ -151,6 +151,12 @@ def sockets() -> int | None:
     return len(found - {None}) or None
 
 
+def threads_per_core() -> int | None:
+    """Return how many threads a core runs at once (simultaneous multithreading), or None where nobody tells."""
+    physical, logical = psutil.cpu_count(logical=False), psutil.cpu_count()
+    return round(logical / physical) if physical and logical else None
+
+
 def numa_nodes() -> int | None:
     """Return the number of NUMA nodes, or None where the kernel does not tell."""
     return len(list(Path("/sys/devices/system/node").glob("node[0-9]*"))) or None

@@ -1,26 +1,39 @@
-"""The networks that are trained, and the arithmetic they must do."""
+"""The networks that are trained, and the ways their layers can be computed."""
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from epochbench.archive import CLASSES
 
 # By layer, as published for the seed network: 1216 + 3208 + 24120 + 10164 + 850.
 LENET_PARAMETERS = 39_558
+MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
-def lenet() -> nn.Sequential:
-    """Return the published network: images float32 [n, 3, 32, 32] to logits [n, 10].
+def build_network(name: str, seed: int, layers: str = "published", memory_format: str = "contiguous") -> nn.Module:
+    """Build a network by its name, with the weights that a seed gives: images float32 [n, 3, 32, 32] to logits [n, 10].
 
-    There is no padding and no activation between the Dense layers; the softmax is part of the loss.
+    `layers` and `memory_format` are a cell's columns: whatever they say, the weights, their order and, but for
+    rounding, every result are the same.
     """
+    torch.manual_seed(seed)
+    network = NETWORKS[name](layers, memory_format)
+    return network.to(memory_format=MEMORY_FORMATS.get(memory_format, torch.contiguous_format))
+
+
+def lenet(layers: str = "published", memory_format: str = "contiguous") -> nn.Sequential:
+    """Return the published network; there is no padding and no activation between the Dense layers.
+
+    The softmax is part of the loss.
+    """
+    first, second = nn.Conv2d(3, 16, 5), nn.Conv2d(16, 8, 5)
+    opaque = memory_format == "onednn"
     network = nn.Sequential(
-        nn.Conv2d(3, 16, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(16, 8, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
+        *([ToOneDnn()] if opaque else []),
+        *_stage(first, layers, inplace=not opaque),
+        *_stage(second, layers, inplace=not opaque),
+        *([ToDense()] if opaque else []),
         nn.Flatten(),
         nn.Linear(200, 120),
         nn.Linear(120, 84),
@@ -32,6 +45,79 @@ def lenet() -> nn.Sequential:
     return network
 
 
+def _stage(convolution: nn.Conv2d, layers: str, inplace: bool) -> list[nn.Module]:
+    """Return convolution, activation and pooling, computed as `layers` says.
+
+    A maximum and ReLU commute, so that pooling first leaves ReLU a quarter of the values; ReLU may then work in place,
+    since pooling's gradient needs its own input alone (oneDNN's needs its output too).
+    """
+    if layers == "published":
+        return [convolution, nn.ReLU(), nn.MaxPool2d(2)]
+    if layers == "pool_first":
+        return [convolution, nn.MaxPool2d(2), nn.ReLU(inplace=inplace)]
+    return [PackedConvolution(convolution)]
+
+
+class PackedConvolution(nn.Module):
+    """A convolution, 2x2 max-pooling and ReLU as one wider convolution over 2x2 blocks of pixels (space to depth).
+
+    The four pixels of a block become channels, [n, c, h, w] to [n, 4c, h/2, w/2], and the four outputs that are pooled
+    become groups of output channels: a kernel of k x k over c channels, k odd, becomes one of (k+1)/2 x (k+1)/2 over
+    4c channels with four times the outputs, a part of it zero. Tensor cores want many channels and the seed network has
+    3, 16 and 8: this fills them, for (k+1)^2 / k^2 times the arithmetic. Pooling is then a maximum over the groups.
+    """
+
+    def __init__(self, convolution: nn.Conv2d):
+        super().__init__()
+        self.convolution = convolution
+
+    def forward(self, images):
+        """Return the pooled activations, [n, outputs, (h-k+1)/2, (w-k+1)/2]."""
+        kernel, bias = self.convolution.weight, self.convolution.bias
+        found = functional.conv2d(_blocks_to_channels(images), _packed_kernel(kernel), bias.repeat(4))
+        groups = found.unflatten(1, (4, -1)).unbind(1)
+        return _maximum(_maximum(groups[0], groups[1]), _maximum(groups[2], groups[3])).relu()
+
+
+def _maximum(first, second):
+    """Return the larger values; of two equal ones the first has the whole gradient, as in max-pooling."""
+    return torch.where(first >= second, first, second)
+
+
+def _blocks_to_channels(images):
+    """Return [n, 4c, h/2, w/2]: a channel for each place in a 2x2 block of pixels, in the layout of channels_last."""
+    count, channels, height, width = images.shape
+    blocks = images.reshape(count, channels, height // 2, 2, width // 2, 2).permute(0, 3, 5, 1, 2, 4)
+    packed = blocks.reshape(count, 4 * channels, height // 2, width // 2)
+    return packed.contiguous(memory_format=torch.channels_last)
+
+
+def _packed_kernel(kernel):
+    """Return [4o, 4c, (k+1)/2, (k+1)/2]: the kernel at each of the four places of a block that are pooled."""
+    outputs, channels, size, _ = kernel.shape
+    half = (size + 1) // 2
+    places = [functional.pad(kernel, (x, 1 - x, y, 1 - y)) for y in (0, 1) for x in (0, 1)]
+    blocks = torch.stack(places).reshape(4, outputs, channels, half, 2, half, 2)
+    packed = blocks.permute(0, 1, 4, 6, 2, 3, 5).reshape(4 * outputs, 4 * channels, half, half)
+    return packed.contiguous(memory_format=torch.channels_last)
+
+
+class ToOneDnn(nn.Module):
+    """Images into oneDNN's own blocked layout, in which convolutions, pooling and activations then stay."""
+
+    def forward(self, images):
+        """Return the same images as an opaque tensor."""
+        return images.to_mkldnn()
+
+
+class ToDense(nn.Module):
+    """Activations out of oneDNN's own layout."""
+
+    def forward(self, activations):
+        """Return the same activations as an ordinary tensor."""
+        return activations.to_dense()
+
+
 def _initialise_as_flux(layer: nn.Module) -> None:
     """Initialise as Flux does by default: weights Glorot uniform (Glorot and Bengio 2010), biases zero."""
     if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -39,8 +125,8 @@ def _initialise_as_flux(layer: nn.Module) -> None:
         nn.init.zeros_(layer.bias)
 
 
-def resnet18() -> nn.Module:
-    """Return torchvision's ResNet-18 for ten classes: images float32 [n, 3, 32, 32] to logits [n, 10]."""
+def resnet18(layers: str = "published", memory_format: str = "contiguous") -> nn.Module:
+    """Return torchvision's ResNet-18 for ten classes; config.py refuses other ways to compute its layers."""
     from torchvision.models import resnet18 as torchvision_resnet18
 
     return torchvision_resnet18(num_classes=CLASSES)
@@ -49,29 +135,6 @@ def resnet18() -> nn.Module:
 NETWORKS = {"lenet": lenet, "resnet18": resnet18}
 
 
-def build_network(name: str, seed: int) -> nn.Module:
-    """Build a network by its name, with the weights that a seed gives."""
-    torch.manual_seed(seed)
-    return NETWORKS[name]()
-
-
 def count_parameters(network: nn.Module) -> int:
     """Count the trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
-
-
-def count_flop(name: str) -> int:
-    """Count the floating-point operations of one image's forward and backward pass, as torch's counter does.
-
-    A multiplication and an addition are two; only convolutions and matrix products count. For the seed network that is
-    2,591,440 forward and 3,301,280 backward, which leaves out the gradient of the images.
-    """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    images = 2  # batch normalisation needs more than one
-    with torch.device("meta"):
-        network = NETWORKS[name]()
-        batch = torch.empty(images, 3, 32, 32)
-    with FlopCounterMode(display=False) as counter:
-        network(batch).sum().backward()
-    return counter.get_total_flops() // images

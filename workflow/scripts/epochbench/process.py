@@ -12,7 +12,7 @@ from pathlib import Path
 
 from epochbench.errors import BenchmarkError
 from epochbench.machine import usable_cores
-from epochbench.record import Cell
+from epochbench.record import Cell, threads_of
 
 # glibc's malloc.h: parameters of mallopt(3).
 M_TRIM_THRESHOLD = -1
@@ -29,6 +29,8 @@ def prepare(cell: Cell) -> int:
         raise BenchmarkError("torch was imported before the process was prepared: its thread pool is already fixed")
     threads = threads_for(cell)
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    # torch.compile would start a process for every core, which go on importing while the clock runs.
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
     if cell.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if cell.allocator == "tuned" and not keep_freed_memory():
@@ -37,14 +39,15 @@ def prepare(cell: Cell) -> int:
 
 
 def threads_for(cell: Cell) -> int:
-    """Return the threads a cell gets: its own number, or every core that this process may use."""
+    """Return the threads a cell gets: its own number, its share of the cores that this process may use, or all."""
     usable = usable_cores()
-    if cell.threads is not None and cell.threads > usable:
+    wanted = threads_of(cell.threads, usable)
+    if wanted > usable:
         raise BenchmarkError(
-            f"cell '{cell.cell}': threads {cell.threads} asked, but only {usable} cores are usable here (affinity, "
+            f"cell '{cell.cell}': threads {wanted} asked, but only {usable} cores are usable here (affinity, "
             "cgroup quota, SLURM_CPUS_PER_TASK); ask for fewer, write 'all', or give the job more cores"
         )
-    return cell.threads or usable
+    return wanted
 
 
 def keep_freed_memory() -> bool:

@@ -23,6 +23,7 @@ TIMING_MODULES = (
     "step.py",
     "stopwatch.py",
     "train.py",
+    "work.py",
     "workers.py",
 )
 
@@ -66,6 +67,7 @@ def describe_machine(gpu: Gpu | None) -> Machine:
         memory_bytes=psutil.virtual_memory().total,
         sockets=machine.sockets(),
         physical_cores=psutil.cpu_count(logical=False),
+        threads_per_core=machine.threads_per_core(),
         numa_nodes=machine.numa_nodes(),
         governor=machine.governor(),
         gpu=gpu,

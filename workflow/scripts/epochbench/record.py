@@ -1,10 +1,10 @@
 """What a run wrote: frozen dataclasses, units in their names, and the JSON they live in."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-import types
 import typing
 from dataclasses import dataclass, field
 from functools import cache
@@ -12,7 +12,8 @@ from pathlib import Path
 
 from epochbench.errors import BenchmarkError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+MAX_RECORD_BYTES = 4 * 2**20
 SCHEMA_PATH = Path(__file__).parents[2] / "schemas" / "record.schema.yaml"
 
 
@@ -27,10 +28,21 @@ class Cell:
     batch_size: int = 1000
     micro_batch: int | None = None
     memory_format: str = "contiguous"
+    layers: str = "published"
     execution: str = "eager"
+    autotune: str = "off"
     allocator: str = "system"
-    threads: int | None = None
+    threads: int | str | None = None
     processes: int = 1
+    gpu_model: str | None = None
+    constraint: str | None = None
+
+
+def threads_of(asked: int | str | None, cores: int) -> int:
+    """Return how many threads a cell's `threads` means: a number, a share such as 1/2 (at least 1), or None for all."""
+    if isinstance(asked, str):
+        return max(1, cores // int(asked.removeprefix("1/")))
+    return asked or cores
 
 
 @dataclass(frozen=True)
@@ -107,6 +119,7 @@ class Machine:
     memory_bytes: int
     sockets: int | None
     physical_cores: int | None
+    threads_per_core: int | None
     numa_nodes: int | None
     governor: str | None
     gpu: Gpu | None
@@ -141,9 +154,34 @@ class Conditions:
     own_cpu_seconds: float
     other_cpu_seconds: float | None
     steal_seconds: float | None
+    gpu_energy_joules: float | None
+    cpu_energy_joules: float | None
+    flags: dict[str, str]
     environment: dict[str, str]
     gpu_before: GpuState | None
     gpu_after: GpuState | None
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """What this device reached when it was calibrated, after the clock had stopped; FLOP/s by precision."""
+
+    matrix_flop_per_second: dict[str, float]
+    memory_bytes_per_second: float
+    launches_per_second: float
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The work of one epoch, and the least time that the peaks leave it: roofline.py says how they are counted."""
+
+    flop_per_epoch: float
+    operator_bytes_per_epoch: float
+    compulsory_bytes_per_epoch: float
+    operators_per_step: int
+    operator_floor_seconds: float
+    fused_floor_seconds: float
+    bound_by: str
 
 
 @dataclass(frozen=True)
@@ -160,8 +198,6 @@ class Evidence:
     tf32_allowed: bool | None
     outer_seconds: float
     step_seconds: float
-    flop_per_epoch: float
-    peak_flop_per_second: float
     subnormal_share: float
 
 
@@ -198,6 +234,8 @@ class Record:
     machine: Machine
     conditions: Conditions
     evidence: Evidence
+    peaks: Peaks | None
+    limit: Limit | None
     code: Code
     gates: list[Finding] = field(default_factory=list)
     checksum: str = ""
@@ -206,9 +244,12 @@ class Record:
 
 def checksum(record: Record) -> str:
     """Return the SHA-256 of all that was measured: everything but the verdicts on it and the checksum itself."""
-    document = dataclasses.asdict(record)
-    del document["checksum"], document["gates"]
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+    return _document_checksum(to_dict(record))
+
+
+def _document_checksum(document: dict) -> str:
+    measured = {key: value for key, value in document.items() if key not in ("checksum", "gates")}
+    return hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()
 
 
 def seal(record: Record) -> Record:
@@ -240,7 +281,7 @@ def write_json(path, value) -> None:
 
 def write_record(path, record: Record) -> None:
     """Validate a record and write it as JSON, whole or not at all."""
-    document = dataclasses.asdict(record)
+    document = to_dict(record)
     _validate(document, path)
     write_json(path, document)
 
@@ -251,26 +292,96 @@ def read_record(path) -> Record:
     Raises BenchmarkError, naming the file and every key that is wrong, for anything that is no valid record.
     """
     try:
-        document = json.loads(Path(path).read_text(), parse_constant=_refuse_constant)
+        content = _read_bounded(Path(path))
     except (OSError, ValueError) as error:
         raise BenchmarkError(f"{path}: not readable as a record ({error}); delete it and run again") from error
+    return parse_record(content, path)
+
+
+def _read_bounded(path: Path) -> bytes:
+    """Read a file that may hold anything; no record is larger than a few hundred kilobytes."""
+    if path.stat().st_size > MAX_RECORD_BYTES:
+        raise ValueError(f"larger than {MAX_RECORD_BYTES // 2**20} MiB")
+    return path.read_bytes()
+
+
+def parse_record(content: bytes, path) -> Record:
+    """Parse and validate a record; `path` is what an error names."""
+    try:
+        document = json.loads(content, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise BenchmarkError(f"{path}: not readable as a record ({error}); delete it and run again") from error
+    document = migrate(document, path)
     _validate(document, path)
     return from_dict(Record, document)
 
 
+def migrate(document, path):
+    """Bring an older record to this version: what it did not measure is null, and its checksum is made anew if right.
+
+    Raises BenchmarkError for a version that is newer than this code.
+    """
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise BenchmarkError(
+            f"{path}: schema_version {version} is newer than this code (version {SCHEMA_VERSION}); update epochbench"
+        )
+    if version != 1:
+        return document
+    untouched = document.get("checksum") == _document_checksum(document)
+    with contextlib.suppress(KeyError, TypeError, AttributeError):  # what is missing, the validation names
+        document = _from_version_1(document)
+    return document | {"checksum": _document_checksum(document)} if untouched else document
+
+
+def _from_version_1(old: dict) -> dict:
+    """Add what version 2 brought: the settings of that time, and null for what was not measured."""
+    settings = {"layers": "published", "autotune": "off", "gpu_model": None, "constraint": None}
+    unknown = {"gpu_energy_joules": None, "cpu_energy_joules": None, "flags": {}}
+    gone = ("flop_per_epoch", "peak_flop_per_second")
+    evidence = {key: value for key, value in old["evidence"].items() if key not in gone}
+    return old | {
+        "schema_version": 2,
+        "cell": old["cell"] | settings,
+        "machine": old["machine"] | {"threads_per_core": None},
+        "conditions": old["conditions"] | unknown,
+        "evidence": evidence,
+        "peaks": None,
+        "limit": None,
+    }
+
+
 def from_dict(kind, document: dict):
     """Build a dataclass, and those within it, from plain dictionaries."""
-    hints = typing.get_type_hints(kind)
-    return kind(**{key: _convert(hints[key], value) for key, value in document.items()})
+    nested = _nested(kind)
+    return kind(**{key: _convert(nested[key], value) if key in nested else value for key, value in document.items()})
 
 
-def _convert(hint, value):
-    """Turn dictionaries into the dataclass that the type hint names, and leave any other value alone."""
-    if typing.get_origin(hint) is list:
-        return [_convert(typing.get_args(hint)[0], item) for item in value]
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    nested = next((option for option in options if dataclasses.is_dataclass(option)), None)
-    return from_dict(nested, value) if nested and value is not None else value
+def to_dict(record) -> dict:
+    """Return a dataclass, and those within it, as plain dictionaries: dataclasses.asdict without its deep copies."""
+    found = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    for name in _nested(type(record)):
+        value = found[name]
+        if value is not None:
+            found[name] = [to_dict(item) for item in value] if isinstance(value, list) else to_dict(value)
+    return found
+
+
+@cache
+def _nested(kind) -> dict:
+    """Return the fields of a dataclass that hold another one, or a list of it, and which."""
+    found = {}
+    for name, hint in typing.get_type_hints(kind).items():
+        inner = next((part for part in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(part)), None)
+        if inner:
+            found[name] = inner
+    return found
+
+
+def _convert(kind, value):
+    if isinstance(value, list):
+        return [from_dict(kind, item) for item in value]
+    return None if value is None else from_dict(kind, value)
 
 
 def _refuse_constant(name):
@@ -278,15 +389,41 @@ def _refuse_constant(name):
 
 
 @cache
-def _validator():
-    # Imported here, since every job imports this module and most read no record: a tenth of a second each.
+def _schema() -> dict:
+    # Imported here as below, since every job imports this module and most read no record: a tenth of a second each.
     import yaml
+
+    return yaml.safe_load(SCHEMA_PATH.read_text())
+
+
+@cache
+def _is_valid():
+    """Return a compiled check; it is fifty times as fast as the one that lists every mistake."""
+    import fastjsonschema
+
+    # It knows drafts up to 7, which say the same in the words used here.
+    check = fastjsonschema.compile({**_schema(), "$schema": "http://json-schema.org/draft-07/schema"})
+
+    def is_valid(document) -> bool:
+        try:
+            check(document)
+        except fastjsonschema.JsonSchemaException:
+            return False
+        return True
+
+    return is_valid
+
+
+@cache
+def _validator():
     from jsonschema import Draft202012Validator
 
-    return Draft202012Validator(yaml.safe_load(SCHEMA_PATH.read_text()))
+    return Draft202012Validator(_schema())
 
 
 def _validate(document, path) -> None:
+    if _is_valid()(document):
+        return
     problems = [
         f"{'.'.join(map(str, error.absolute_path)) or 'the record'}: {error.message[:200]}"
         for error in _validator().iter_errors(document)

@@ -4,11 +4,52 @@ import time
 
 import torch
 from torch.nn import functional
+from torch.optim.sgd import sgd
 
 from epochbench.device import autocast
 
 # PyTorch's own advice before a capture: a few steps on a side stream.
 GRAPH_WARMUP_STEPS = 3
+
+
+class Momentum:
+    """Stochastic gradient descent with momentum, by torch's own functional update.
+
+    torch.optim.SGD is the same behind a class whose making imports torch's compiler, two seconds a run. The attributes
+    are those by which GradScaler finds its way.
+    """
+
+    _step_supports_amp_scaling = True
+    grad_scale = found_inf = None
+
+    def __init__(self, parameters, rate: float, momentum: float, fused: bool):
+        self.parameters = list(parameters)
+        self.param_groups = [{"params": self.parameters}]
+        self.velocities = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.rate, self.momentum, self.fused = rate, momentum, fused
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Update all parameters: v = momentum v + gradient; weight -= rate v. Fused, that is one kernel for all."""
+        sgd(
+            self.parameters,
+            [parameter.grad for parameter in self.parameters],
+            self.velocities,
+            fused=self.fused or None,  # None: whichever torch takes by default
+            grad_scale=self.grad_scale,
+            found_inf=self.found_inf,
+            weight_decay=0.0,
+            momentum=self.momentum,
+            lr=self.rate,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )
 
 
 class Step:
@@ -20,11 +61,9 @@ class Step:
         self.device = device
         self.precision = cell.precision
         self.micro_batch = cell.micro_batch
-        # Fused: one kernel for all parameters, and no question to the host, which a graph could not hold.
-        fused = True if cell.execution == "cuda_graph" else None
-        self.optimizer = torch.optim.SGD(
-            network.parameters(), lr=protocol.learning_rate, momentum=protocol.momentum, fused=fused
-        )
+        # A graph holds one kernel rather than many, and only the fused update takes the scale that fp16 needs.
+        fused = "graph" in cell.execution or cell.precision == "fp16"
+        self.optimizer = Momentum(network.parameters(), protocol.learning_rate, protocol.momentum, fused)
         self.steps_taken = self.images_taken = 0
         self.seconds = 0.0
         self.scaler = torch.amp.GradScaler(device.torch_device.type, enabled=cell.precision == "fp16")
@@ -45,7 +84,7 @@ class Step:
 
     def __call__(self, images, labels):
         """Take the step; the loss stays on the device, so that nothing waits for it."""
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss = self._accumulate(images, labels) if self.micro_batch else self._whole(images, labels)
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -112,17 +151,25 @@ class GraphStep(Step):
         return [tensor.clone() for tensor in self._tensors()]
 
     def _restore(self, state: list) -> None:
-        """Put a state back in place; momenta that did not exist yet become zero, which is where they begin."""
+        """Put a state back in place."""
         with torch.no_grad():
-            for index, tensor in enumerate(self._tensors()):
-                tensor.copy_(state[index]) if index < len(state) else tensor.zero_()
+            for tensor, earlier in zip(self._tensors(), state, strict=True):
+                tensor.copy_(earlier)
 
     def _tensors(self) -> list:
-        momenta = [state["momentum_buffer"] for state in self.optimizer.state.values() if "momentum_buffer" in state]
-        return [*self.network.state_dict().values(), *momenta]
+        return [*self.network.state_dict().values(), *self.optimizer.velocities]
 
 
-STEPS = {"eager": Step, "compile": CompiledStep, "cuda_graph": GraphStep}
+class CompiledGraphStep(GraphStep, CompiledStep):
+    """The compiled step, captured and replayed as a CUDA graph."""
+
+
+STEPS = {
+    "eager": Step,
+    "compile": CompiledStep,
+    "cuda_graph": GraphStep,
+    "compiled_graph": CompiledGraphStep,
+}
 
 
 def build_step(task, network, device) -> Step:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from tqdm import tqdm
 
+from epochbench import energy, machine
 from epochbench import evidence as gather
-from epochbench import machine
 from epochbench.record import Protocol
 from epochbench.statistics import relative_half_width
 
@@ -36,6 +36,8 @@ class Timed:
     parameters_moved: float
     activity: machine.Activity
     gpu_states: tuple
+    gpu_energy_joules: float | None
+    cpu_energy_joules: float | None
 
 
 def warm_up(task, step, network, batches, device) -> Warmup:
@@ -64,6 +66,7 @@ def time_epochs(task, team, step, network, batches, device, console) -> Timed:
     epochs, losses = [], []
     label = f"{task.cell.cell} run {task.run}"
     gpu_before, before = device.gpu_state(), machine.activity()
+    joules = device.energy_joules(), energy.cpu_microjoules()
     gc.collect()
     gc.disable()
     try:
@@ -78,6 +81,7 @@ def time_epochs(task, team, step, network, batches, device, console) -> Timed:
             outer = time.monotonic() - outer
     finally:
         gc.enable()
+    gpu_joules = device.energy_joules()
     return Timed(
         epochs=epochs,
         losses=losses,
@@ -88,6 +92,8 @@ def time_epochs(task, team, step, network, batches, device, console) -> Timed:
         parameters_moved=gather.share_moved(weights, network),
         activity=machine.activity() - before,
         gpu_states=(gpu_before, device.gpu_state()),
+        gpu_energy_joules=None if None in (joules[0], gpu_joules) else gpu_joules - joules[0],
+        cpu_energy_joules=energy.cpu_joules_between(joules[1], energy.cpu_microjoules()),
     )
 
 

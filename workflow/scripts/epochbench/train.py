@@ -14,7 +14,7 @@ from epochbench import evidence as gather
 from epochbench import gates, machine, provenance, stopwatch
 from epochbench.device import autocast, open_device
 from epochbench.errors import BenchmarkError
-from epochbench.model import build_network, count_flop, count_parameters
+from epochbench.model import MEMORY_FORMATS, build_network, count_parameters
 from epochbench.process import keep_freed_memory
 from epochbench.record import (
     Cell,
@@ -22,6 +22,8 @@ from epochbench.record import (
     Dataset,
     Evidence,
     Gpu,
+    Limit,
+    Peaks,
     Protocol,
     Record,
     Timing,
@@ -29,11 +31,10 @@ from epochbench.record import (
     from_dict,
     seal,
 )
-from epochbench.roofline import measure_peak
+from epochbench.roofline import calibrate, limit
 from epochbench.shard import load_split, read_manifest, verify_shards
 from epochbench.step import build_step
 
-MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 EVALUATION_BATCH = 1000
 
 
@@ -57,6 +58,8 @@ class Measurement:
     gpu: Gpu | None
     conditions: Conditions
     evidence: Evidence
+    peaks: Peaks
+    limit: Limit
 
 
 class Solo:
@@ -105,6 +108,8 @@ def run_cell(task: Task, lock_wait_seconds: float = 0.0, console=None) -> Record
         machine=provenance.describe_machine(measurement.gpu),
         conditions=replace(measurement.conditions, lock_wait_seconds=round(lock_wait_seconds, 3)),
         evidence=measurement.evidence,
+        peaks=measurement.peaks,
+        limit=measurement.limit,
         code=provenance.code(),
     )
     sealed = seal(record)
@@ -118,8 +123,8 @@ def measure(task: Task, team, console=None) -> Measurement:
     torch.set_num_threads(task.threads)
     device = open_device(task.cell, team.rank)
     batches, load_seconds = _load(task, team, device)
-    network = build_network(task.cell.model, task.protocol.seed)
-    network = network.to(device.torch_device, memory_format=MEMORY_FORMATS[task.cell.memory_format])
+    network = build_network(task.cell.model, task.protocol.seed, task.cell.layers, task.cell.memory_format)
+    network = network.to(device.torch_device)
     step = build_step(task, team.wrap(network), device)
     warmup = stopwatch.warm_up(task, step, network, batches, device)
     timed = stopwatch.time_epochs(task, team, step, network, batches, device, console)
@@ -146,9 +151,17 @@ def measure(task: Task, team, console=None) -> Measurement:
         test_accuracy=evaluation.accuracy,
         peak_memory_bytes=peak_memory_bytes,
     )
-    conditions = _conditions(task, team, load, timed)
+    conditions = _conditions(task, team, device, load, timed)
     evidence = _evidence(task, team, device, network, warmup, timed, evaluation)
-    return Measurement(timing, training, device.gpu(), conditions, evidence)
+    peaks = _team_peaks(team, calibrate(device, task.cell.precision))
+    return Measurement(timing, training, device.gpu(), conditions, evidence, peaks, limit(task.cell, images, peaks))
+
+
+def _team_peaks(team, peaks: Peaks) -> Peaks:
+    """Return what the whole team reaches; each worker has calibrated its own share at the same time."""
+    products = team.total(list(peaks.matrix_flop_per_second.values()))
+    copied, launched = team.total([peaks.memory_bytes_per_second, peaks.launches_per_second])
+    return Peaks(dict(zip(peaks.matrix_flop_per_second, products, strict=True)), copied, launched)
 
 
 def _mean_losses(team, losses: list[float]) -> list[float | None]:
@@ -182,12 +195,17 @@ def _load(task: Task, team, device) -> tuple[list[tuple], float]:
             f"cell '{cell.cell}': batch_size {cell.batch_size} with {cell.processes} processes does not fit "
             f"{len(labels)} training images; choose at most as many, and divisible by the processes"
         )
-    layout = MEMORY_FORMATS[cell.memory_format]
+    layout = _layout(cell)
     batches = [
         (_share(batch, team).contiguous(memory_format=layout), _share(truth, team))
         for batch, truth in zip(images.split(cell.batch_size), labels.split(cell.batch_size), strict=True)
     ]
     return batches, device.stop().wall_seconds
+
+
+def _layout(cell: Cell) -> torch.memory_format:
+    """Return the layout of the images; oneDNN's own is made of contiguous ones in the network."""
+    return MEMORY_FORMATS.get(cell.memory_format, torch.contiguous_format)
 
 
 def _share(batch, team):
@@ -206,7 +224,7 @@ class _Evaluation:
 def _evaluate(task: Task, network, device) -> _Evaluation:
     """Evaluate the network as it is after the timed epochs."""
     images, labels = load_split(task.manifest, "test", device.torch_device)
-    images = images.contiguous(memory_format=MEMORY_FORMATS[task.cell.memory_format])
+    images = images.contiguous(memory_format=_layout(task.cell))
     network.eval()
     right = loss = 0.0
     with torch.inference_mode(), autocast(device, task.cell.precision):
@@ -217,7 +235,7 @@ def _evaluate(task: Task, network, device) -> _Evaluation:
     return _Evaluation(right / len(labels), loss / len(labels))
 
 
-def _conditions(task: Task, team, load: float | None, timed: stopwatch.Timed) -> Conditions:
+def _conditions(task: Task, team, device, load: float | None, timed: stopwatch.Timed) -> Conditions:
     activity = timed.activity
     own = [activity.minor_page_faults, activity.involuntary_context_switches, activity.own_cpu_seconds]
     page_faults, switches, own_seconds, threads = team.total([*own, torch.get_num_threads()])
@@ -231,10 +249,19 @@ def _conditions(task: Task, team, load: float | None, timed: stopwatch.Timed) ->
         own_cpu_seconds=round(own_seconds, 3),
         other_cpu_seconds=round(max(0.0, activity.busy_cpu_seconds - own_seconds), 3),
         steal_seconds=None if activity.steal_seconds is None else round(activity.steal_seconds, 3),
+        gpu_energy_joules=_team_energy(team, timed.gpu_energy_joules),
+        cpu_energy_joules=timed.cpu_energy_joules,
+        flags=device.flags(),
         environment=machine.telling_environment(),
         gpu_before=timed.gpu_states[0],
         gpu_after=timed.gpu_states[1],
     )
+
+
+def _team_energy(team, joules: float | None) -> float | None:
+    """Return the sum over the team's cards, None where one of them does not tell."""
+    total, unknown = team.total([joules or 0.0, float(joules is None)])
+    return None if unknown else total
 
 
 def _evidence(
@@ -247,7 +274,6 @@ def _evidence(
     loss_deviation, update_deviation = (
         gather.deviations(task, first_losses, warmup.update) if team.rank == 0 else (None, None)
     )
-    total_images = timed.images * team.size // len(timed.epochs)
     return Evidence(
         counted_steps=steps // team.size,
         counted_images=images,
@@ -259,8 +285,6 @@ def _evidence(
         tf32_allowed=device.tf32_allowed(),
         outer_seconds=timed.outer_seconds,
         step_seconds=timed.step_seconds + sum(elapsed.wait_seconds for elapsed in timed.epochs),
-        flop_per_epoch=float(count_flop(task.cell.model) * total_images),
-        peak_flop_per_second=measure_peak(device, task.cell.precision) * team.size,
         subnormal_share=gather.subnormal_share(network),
     )
 

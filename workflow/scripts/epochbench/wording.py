@@ -32,6 +32,19 @@ def seconds(value: float, digits: int = 3) -> str:
     return f"{significant(value / 1e-6, digits)} \N{MICRO SIGN}s"
 
 
+def joules(value: float | None) -> str:
+    """Write an energy in joules; "unknown" where no counter told it."""
+    return "unknown" if value is None else f"{significant(value, 3)} J"
+
+
+def rate(value: float, unit: str) -> str:
+    """Write a rate with its prefix: 252 GFLOP/s, 22.0 GB/s."""
+    for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{significant(value / factor, 3)} {prefix}{unit}"
+    return f"{significant(value, 3)} {unit}"
+
+
 def interval_seconds(interval: Interval) -> str:
     """Write an epoch time with the digits that its interval supports."""
     return seconds(interval.estimate, digits_supported(interval))

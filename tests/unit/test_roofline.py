@@ -1,0 +1,57 @@
+from dataclasses import replace
+
+import pytest
+
+from epochbench.device import CpuDevice
+from epochbench.record import Cell, Peaks
+from epochbench.roofline import calibrate, limit
+
+CELL = Cell("a", "cpu")
+PEAKS = Peaks({"fp32": 1e12, "bf16": 2e12}, 1e11, 1e6)
+
+
+def test_the_fused_floor_is_all_arithmetic_or_the_images():
+    found = limit(CELL, 50_000, PEAKS)
+    assert found.flop_per_epoch == pytest.approx(294.6e9, rel=1e-3)
+    assert found.fused_floor_seconds == found.flop_per_epoch / 1e12
+    slow_memory = replace(PEAKS, memory_bytes_per_second=1e8)
+    assert limit(CELL, 50_000, slow_memory).fused_floor_seconds == found.compulsory_bytes_per_epoch / 1e8
+    assert found.compulsory_bytes_per_epoch == pytest.approx(50_000 * 3072 * 4, rel=0.1)
+
+
+def test_the_operators_floor_is_no_lower_than_the_fused_and_no_higher_than_both_sums():
+    found = limit(CELL, 50_000, PEAKS)
+    arithmetic, memory = found.flop_per_epoch / 1e12, found.operator_bytes_per_epoch / 1e11
+    assert max(arithmetic, memory) <= found.operator_floor_seconds <= arithmetic + memory
+    assert found.operator_floor_seconds >= found.fused_floor_seconds
+
+
+@pytest.mark.parametrize(
+    ("peaks", "cell", "bound"),
+    [
+        (replace(PEAKS, matrix_flop_per_second={"fp32": 1e9}), CELL, "arithmetic"),
+        (replace(PEAKS, memory_bytes_per_second=1e8), CELL, "memory"),
+        (replace(PEAKS, launches_per_second=10.0), CELL, "launches"),
+        (replace(PEAKS, launches_per_second=100.0), replace(CELL, execution="cuda_graph"), "launches"),
+    ],
+)
+def test_what_bounds_an_epoch_is_what_takes_longest(peaks, cell, bound):
+    assert limit(cell, 50_000, peaks).bound_by == bound
+
+
+def test_a_graph_launches_a_step_at_once():
+    slow = replace(PEAKS, launches_per_second=1e3)
+    assert limit(CELL, 50_000, slow).bound_by == "launches"
+    assert limit(replace(CELL, execution="cuda_graph"), 50_000, slow).bound_by != "launches"
+
+
+def test_half_precision_moves_half_the_values():
+    whole, half = (limit(replace(CELL, precision=kind), 50_000, PEAKS) for kind in ("fp32", "bf16"))
+    assert half.operator_bytes_per_epoch == pytest.approx(whole.operator_bytes_per_epoch / 2, rel=0.01)
+
+
+def test_calibration_measures_this_machine():
+    peaks = calibrate(CpuDevice(), "fp32")
+    assert 1e8 < peaks.matrix_flop_per_second["fp32"] < 1e16
+    assert 1e7 < peaks.memory_bytes_per_second < 1e14
+    assert 1e3 < peaks.launches_per_second < 1e9
