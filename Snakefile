@@ -21,6 +21,8 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
+        # Named here too: a page that was drawn from fewer records, after a failure, must not count as the whole.
+        planned_records,
         rules.draw_report.output,
         rules.aggregate_records.output,
         rules.judge_gates.output,
@@ -32,3 +34,7 @@ onstart:
 
 onsuccess:
     announce_answer()
+
+
+onerror:
+    show_what_succeeded()

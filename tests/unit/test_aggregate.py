@@ -51,12 +51,35 @@ def test_results_of_other_data_are_in_no_ratio():
 
 def test_another_network_or_batch_size_never_leads():
     small = runs("cpu-small-batch", (0.5, 0.5, 0.5), batch_size=100)
-    large = runs("cpu-resnet", (0.4, 0.4, 0.4), model="resnet18")
+    large = runs("resnet-reference", (0.4, 0.4, 0.4), model="resnet18")
     summary = aggregate(SLOW + TUNED + small + large, SETTINGS, [])
     found = {row["cell"]: row for row in summary["cells"]}
     assert summary["headline"]["best"] == "cpu-tuned"
-    assert found["cpu-resnet"]["speedup"] is None
     assert "other batch size than the baseline" in found["cpu-small-batch"]["flags"]
+
+
+def test_another_network_has_its_own_baseline_the_first_of_its_cells():
+    slow = runs("resnet-reference", (8.0, 8.0, 8.1), model="resnet18")
+    fast = runs("resnet-tuned", (2.0, 2.0, 2.0), model="resnet18")
+    found = rows(SLOW + TUNED + slow + fast)
+    assert found["resnet-tuned"]["baseline"] == found["resnet-reference"]["baseline"] == "resnet-reference"
+    assert found["resnet-tuned"]["speedup"]["estimate"] == pytest.approx(4.0, rel=0.02)
+    assert found["cpu-tuned"]["baseline"] == "cpu-reference"
+
+
+def test_the_distance_to_the_limit_is_the_epoch_over_its_floors():
+    found = rows(SLOW)["cpu-reference"]
+    seconds = found["epoch_seconds"]["estimate"]
+    assert found["limit"]["times_fused_floor"] == pytest.approx(seconds / 0.3)
+    assert found["limit"]["times_operator_floor"] == pytest.approx(seconds / 0.5)
+    assert rows([replace(run, peaks=None, limit=None) for run in SLOW])["cpu-reference"]["limit"] is None
+
+
+def test_energy_is_a_mean_over_epochs_and_unknown_where_one_run_is():
+    told = [replace(run, conditions=replace(run.conditions, gpu_energy_joules=30.0)) for run in SLOW]
+    assert rows(told)["cpu-reference"]["gpu_joules_per_epoch"] == pytest.approx(10.0)
+    assert rows([*told[:2], SLOW[2]])["cpu-reference"]["gpu_joules_per_epoch"] is None
+    assert rows(told)["cpu-reference"]["cpu_joules_per_epoch"] is None
 
 
 def test_synthetic_data_is_said_everywhere():
@@ -70,7 +93,9 @@ def test_synthetic_data_is_said_everywhere():
 
 def test_few_runs_and_mixed_hardware_or_code_are_flagged():
     mixed = [record("cpu-mixed", 1), record("cpu-mixed", 2, machine=record("gpu-x").machine)]
-    assert {"2 runs only", "runs on different hardware"} <= set(rows(SLOW + mixed)["cpu-mixed"]["flags"])
+    row = rows(SLOW + mixed)["cpu-mixed"]
+    assert {"2 runs only", "gate failed: one kind of machine"} <= set(row["flags"])
+    assert not row["valid"]
     changed = runs("cpu-changed", code=type(SLOW[0].code)("beef", None))
     row = rows(SLOW + changed)["cpu-changed"]
     assert not row["valid"]

@@ -11,6 +11,7 @@ localrules:
 rule aggregate_records:
     input:
         records=planned_records,
+        imports=config["results"]["import"],
     output:
         epochs="results/aggregate/epochs.csv",
         table=report(
@@ -24,7 +25,7 @@ rule aggregate_records:
     conda:
         "../../environment.yml"
     params:
-        settings=config["statistics"],
+        settings=settings_of_summary(),
         notes=notes,
     message:
         "aggregate: records to tables"

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 from epochbench import machine, progress, provenance
 from epochbench.config import is_url, protocol, read_cells, resolve_config
 from epochbench.errors import BenchmarkError
+from epochbench.record import threads_of
 
 try:
     config.update(resolve_config(config))
@@ -73,6 +74,20 @@ def existing_records(wildcards=None):
     return [record for record in found if Path(record).exists()]
 
 
+def settings_of_summary():
+    """Return how samples become numbers, and prices."""
+    return config["statistics"] | config["cost"]
+
+
+def redraw_places(wildcards):
+    """Return what the target report reads."""
+    return {
+        "records": existing_records(),
+        "imports": config["results"]["import"],
+        "published": config["published"],
+    }
+
+
 def notes(wildcards=None):
     """Return what must be said beside every result."""
     gpu_in_sheet = any(cell.device == "gpu" for cell in CELLS.values())
@@ -113,7 +128,7 @@ def timing_threads(wildcards):
     if runs_here():
         return workflow.cores
     cell = CELLS[wildcards.cell]
-    return cell.threads or config["cluster"][f"{cell.device}_cores"]
+    return threads_of(cell.threads, config["cluster"][f"{cell.device}_cores"])
 
 
 def timing_priority(wildcards):
@@ -125,6 +140,28 @@ def timing_priority(wildcards):
     order = sorted(CELLS)
     random.Random(f"{config['timing']['seed']} {run}").shuffle(order)
     return (config["timing"]["runs"] - run) * len(order) + order.index(wildcards.cell)
+
+
+def gpus_of_cell(wildcards):
+    """A process of a team has a GPU of its own, all on one node."""
+    return CELLS[wildcards.cell].processes
+
+
+def gpu_model_of_cell(wildcards):
+    """Ask for the cell's own GPU model, or the config's; None asks for any."""
+    return CELLS[wildcards.cell].gpu_model or config["cluster"]["gpu_model"] or None
+
+
+def constraint_of_cell(wildcards):
+    """Ask for nodes with the cell's own feature, or the config's; None asks for any."""
+    return CELLS[wildcards.cell].constraint or config["cluster"]["constraint"] or None
+
+
+def cluster_options():
+    """Return what every job that goes to the cluster asks for, as the Slurm plugin names it."""
+    names = {"slurm_partition": "partition", "slurm_account": "account", "qos": "qos"}
+    asked = {name: config["cluster"][key] for name, key in names.items()}
+    return {name: value for name, value in asked.items() if value}
 
 
 def memory_mb(wildcards, attempt):
@@ -144,6 +181,46 @@ def announce_plan():
         *notes(),
     ]
     print(*said, sep="\n", file=sys.stderr)
+
+
+def failed_runs():
+    """Return the planned runs without a record, with the last words of their logs."""
+    from epochbench.aggregate import Missing
+    from epochbench.redraw import last_words
+
+    missing = [(c, run) for c in planned_cells() for run in RUNS]
+    missing = [(c, run) for c, run in missing if not Path(record_path(c, run)).exists()]
+    logs = [
+        f"results/logs/train/{c.device}/{c.cell}/run-{run}.log" for c, run in missing
+    ]
+    return [
+        Missing(c.cell, run, last_words(log))
+        for (c, run), log in zip(missing, logs)
+        if Path(log).exists()
+    ]
+
+
+def show_what_succeeded():
+    """After a failure, draw the page from the records that exist and list the runs that failed."""
+    from epochbench.aggregate import Settings
+    from epochbench.redraw import Places, redraw
+
+    records = existing_records()
+    if Path(rules.judge_gates.output[0]).exists() or not records or not runs_here():
+        return
+    failed = failed_runs()
+    for run in failed:
+        print(f"failed: {run.cell} run {run.run}: {run.error}", file=sys.stderr)
+    try:
+        places = Places(records, config["results"]["import"], config["published"])
+        redraw(places, Settings(**settings_of_summary()), notes(), failed)
+    except (BenchmarkError, OSError) as mistake:
+        print(f"The page could not be drawn: {mistake}", file=sys.stderr)
+    else:
+        print(
+            f"Page, from what succeeded: {rules.draw_report.output.page}",
+            file=sys.stderr,
+        )
 
 
 def announce_answer():

@@ -8,6 +8,9 @@ localrules:
     draw_report,
     judge_gates,
     report,
+    export,
+    compare,
+    history,
 
 
 rule draw_report:
@@ -15,6 +18,7 @@ rule draw_report:
         epochs=rules.aggregate_records.output.epochs,
         summary=rules.aggregate_records.output.summary,
         published=config["published"],
+        samples=rules.draw_samples.output[0],
     output:
         png="results/report/speedup.png",
         svg=report(
@@ -58,20 +62,62 @@ rule judge_gates:
         "../scripts/judge.py"
 
 
-# The target for people: no inputs, so it never trains, and no outputs, so it always draws.
+# The targets for people: no inputs, so they never train, and no outputs, so they always run.
 rule report:
     log:
         "results/logs/report/redraw.log",
     conda:
         "../../environment.yml"
     params:
-        records=existing_records,
-        settings=config["statistics"],
+        places=redraw_places,
+        settings=settings_of_summary(),
         notes=notes,
-        published=config["published"],
-        tables="results/aggregate",
-        report="results/report",
     message:
         "report: drawn again from the records that exist"
     script:
         "../scripts/redraw.py"
+
+
+rule export:
+    log:
+        "results/logs/report/export.log",
+    conda:
+        "../../environment.yml"
+    params:
+        records=existing_records,
+        out="results/export.zip",
+    message:
+        "export: the records that exist, in one file"
+    script:
+        "../scripts/export.py"
+
+
+rule compare:
+    log:
+        "results/logs/report/compare.log",
+    conda:
+        "../../environment.yml"
+    params:
+        records=existing_records,
+        base=config["compare"]["base"],
+        threshold=config["compare"]["threshold"],
+        settings=settings_of_summary(),
+        folder="results/report",
+    message:
+        "compare: the records that exist with an export"
+    script:
+        "../scripts/compare.py"
+
+
+rule history:
+    log:
+        "results/logs/report/history.log",
+    conda:
+        "../../environment.yml"
+    params:
+        exports=config["compare"]["history"],
+        folder="results/report",
+    message:
+        "history: the cells over many exports"
+    script:
+        "../scripts/history.py"

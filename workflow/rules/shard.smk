@@ -1,10 +1,14 @@
 # shard: turn the archive into tensor shards and their manifest.
 #
 # requires: results/acquire/dataset.tar.gz
-# produces: results/shard/{train,test}-NNNNN-of-NNNNN.safetensors, results/shard/manifest.json
+# produces: results/shard/{train,test}-NNNNN-of-NNNNN.safetensors, results/shard/manifest.json, results/shard/samples.png
 #
 # One job makes all shards: a gzip stream can only be read from its beginning, so jobs side by side would each
 # decompress the whole archive (benchmarks/sharding.py shows what that costs).
+
+
+localrules:
+    draw_samples,
 
 
 rule shard_archive:
@@ -19,6 +23,7 @@ rule shard_archive:
         "../../environment.yml"
     threads: 2
     resources:
+        **cluster_options(),
         mem_mb=2000,
     params:
         shard_size=config["dataset"]["shard_size"],
@@ -26,3 +31,18 @@ rule shard_archive:
         "shard: archive to tensor shards"
     script:
         "../scripts/shard.py"
+
+
+rule draw_samples:
+    input:
+        manifest=rules.shard_archive.output.manifest,
+    output:
+        "results/shard/samples.png",
+    log:
+        "results/logs/shard/samples.log",
+    conda:
+        "../../environment.yml"
+    message:
+        "shard: a picture of some images"
+    script:
+        "../scripts/samples.py"

@@ -16,8 +16,10 @@ rule train_cpu:
         "../../environment.yml"
     threads: timing_threads
     resources:
+        **cluster_options(),
         mem_mb=memory_mb,
         runtime=runtime_minutes,
+        constraint=constraint_of_cell,
     params:
         cell=cell_settings,
         protocol=dataclasses.asdict(protocol(config)),
@@ -36,7 +38,10 @@ use rule train_cpu as train_gpu with:
     log:
         "results/logs/train/gpu/{cell}/run-{run}.log",
     resources:
+        **cluster_options(),
         mem_mb=memory_mb,
         runtime=runtime_minutes,
-        gpu=1,
+        gpu=gpus_of_cell,
+        gpu_model=gpu_model_of_cell,
         gpu_manufacturer="nvidia",
+        constraint=constraint_of_cell,

@@ -7,6 +7,7 @@ from epochbench.console import stage
 
 if "snakemake" in globals():
     with stage(snakemake.log[0]):
-        records = read_records(snakemake.input.records)
-        summary = aggregate(records, Settings(**snakemake.params.settings), snakemake.params.notes)
+        records, left_out, differences = read_records(snakemake.input.records, snakemake.input.imports)
+        notes = [*snakemake.params.notes, *differences]
+        summary = aggregate(records, Settings(**snakemake.params.settings), notes, left_out)
         write_tables(Path(snakemake.output.summary).parent, records, summary)

@@ -13,4 +13,5 @@ if "snakemake" in globals():
     with stage(snakemake.log[0]):
         summary = json.loads(Path(snakemake.input.summary).read_text())
         epochs = pd.read_csv(snakemake.input.epochs)
-        draw_report(summary, epochs, read_published(snakemake.input.published), Path(snakemake.output.page).parent)
+        published = read_published(snakemake.input.published)
+        draw_report(summary, epochs, published, Path(snakemake.output.page).parent, snakemake.input.samples)

@@ -1,15 +1,17 @@
 """From records to tables: epochs.csv, summary.csv, and summary.json, from which everything is drawn."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from statistics import mean
 
 import pandas as pd
 
-from epochbench import gates, wording
+from epochbench import gates, story, wording
 from epochbench.errors import BenchmarkError
-from epochbench.record import Cell, Record, read_record, write_json, write_text
+from epochbench.exchange import Quarantined, import_records
+from epochbench.record import Cell, Record, read_record, to_dict, write_json, write_text
 from epochbench.statistics import (
     Interval,
     epoch_seconds,
@@ -23,41 +25,98 @@ from epochbench.statistics import (
 
 @dataclass(frozen=True)
 class Settings:
-    """How samples become numbers: the baseline's name, the confidence of intervals, and what counts as noise."""
+    """How samples become numbers: the baseline's name, the intervals' confidence, what counts as noise, and prices."""
 
     baseline: str = "cpu-reference"
     confidence: float = 0.95
     noise_threshold: float = 0.02
+    currency: str = "EUR"
+    per_hour: dict = field(default_factory=dict)
 
 
-def aggregate(records: list[Record], settings: Settings, notes: list[str]) -> dict:
+@dataclass(frozen=True)
+class Missing:
+    """A run that failed: its cell, its number, and the last words of its log."""
+
+    cell: str
+    run: int
+    error: str
+
+
+def aggregate(
+    records: list[Record], settings: Settings, notes: list[str], left_out: Sequence = (), failed: Sequence = ()
+) -> dict:
     """Return the summary of all records as plain data: dataset, cells, machines, headline and notes.
 
-    Raises BenchmarkError where there is no record at all.
+    `left_out` are the files that were no valid records (exchange.Quarantined), `failed` the runs that wrote none
+    (Missing). Raises BenchmarkError where there is no record at all.
     """
     if not records:
         raise BenchmarkError("there is no record under results/train yet; run `snakemake --cores all` first")
     by_cell = {name: list(runs) for name, runs in groupby(records, key=lambda record: record.cell.cell)}
+    settings = replace(settings, baseline=_baseline_here_or_imported(settings.baseline, by_cell))
     base = by_cell.get(settings.baseline)
     reference = (base or records)[0]
-    cells = [_summarise(runs, base, reference, settings) for runs in by_cell.values()]
+    bases = _baselines(by_cell, base)
+    cells = [_summarise(runs, bases.get(runs[0].cell.model), reference, settings) for runs in by_cell.values()]
+    cells = [story.with_cost(row, settings.per_hour) for row in cells]
+    headline, machines = _headline(cells, settings, by_cell), _machines(records)
     synthetic = "The images are synthetic, a stand-in for CIFAR-10." if reference.dataset.synthetic else None
     missing = f"The baseline '{settings.baseline}' has no record, so there is no speedup." if base is None else None
     return {
         "schema_version": 1,
         "dataset": asdict(reference.dataset),
         "settings": asdict(settings),
-        "headline": _headline(cells, settings, by_cell),
+        "headline": headline,
+        "ladder": story.ladders(cells, by_cell, settings.confidence),
+        "break_even": story.break_even(cells, headline),
+        "code": _codes(records),
         "gates": [{"gate": gate.name, "severity": gate.severity, "demand": gate.demand} for gate in gates.GATES],
         "cells": _judge_baseline(cells, settings),
-        "machines": _machines(records),
-        "notes": [note for note in (synthetic, missing, *notes) if note],
+        "machines": machines,
+        "differences": story.differences(machines),
+        "left_out": [asdict(file) for file in left_out],
+        "failed": [asdict(run) for run in failed],
+        "notes": [note for note in (synthetic, missing, *notes, *_losses(left_out, failed)) if note],
     }
 
 
-def read_records(paths) -> list[Record]:
-    """Read records, in the order of the paths. Raises BenchmarkError naming the first that is not valid."""
-    return [read_record(path) for path in paths]
+def _losses(left_out: Sequence, failed: Sequence) -> list[str]:
+    """Return a note for each kind of thing that is not there."""
+    said = []
+    if failed:
+        said.append(f"{len(failed)} runs failed: {', '.join(dict.fromkeys(run.cell for run in failed))}.")
+    if left_out:
+        said.append(f"{len(left_out)} files were left out; the page says why.")
+    return said
+
+
+def _baseline_here_or_imported(name: str, by_cell: dict) -> str:
+    """Return the baseline's cell: this machine's, or else the only imported one of that name."""
+    imported = [cell for cell in by_cell if cell.split("@")[0] == name]
+    return imported[0] if name not in by_cell and len(imported) == 1 else name
+
+
+def _baselines(by_cell: dict, base: list[Record] | None) -> dict[str, list[Record]]:
+    """Return each network's baseline: the one that the config names, for other networks their first cell."""
+    if base is None:
+        return {}
+    first = {}
+    for runs in by_cell.values():
+        first.setdefault(runs[0].cell.model, runs)
+    return first | {base[0].cell.model: base}
+
+
+def read_records(paths, imports=()) -> tuple[list[Record], list[Quarantined], list[str]]:
+    """Read records in the order of the paths, then exports; return what was left out, and notes on differences."""
+    records, left_out = [], []
+    for path in paths:
+        try:
+            records.append(read_record(path))
+        except BenchmarkError as error:
+            left_out.append(Quarantined(str(path), " ".join(str(error).split())[:500]))
+    imported, wrong, notes = import_records(imports, records)
+    return records + imported, left_out + wrong, notes
 
 
 def write_tables(folder, records: list[Record], summary: dict) -> None:
@@ -98,12 +157,12 @@ def summary_table(summary: dict) -> pd.DataFrame:
 
 
 def _summarise(runs: list[Record], base: list[Record] | None, reference: Record, settings: Settings) -> dict:
-    """Return one cell's row."""
+    """Return one cell's row; `base` has the baseline's runs of its network."""
     samples = [run.timing.epoch_seconds for run in runs]
     every = sorted(value for run in samples for value in run)
     typical = epoch_seconds(samples, settings.confidence)
     found = gates.worst([gates.findings(run) for run in runs])
-    found.append(gates.same_data_same_code(runs, base or runs))
+    found += [gates.same_data_same_code(runs, base or runs), gates.one_kind_of_machine([_hardware(r) for r in runs])]
     failed = [f"gate failed: {finding.gate}" for finding in found if finding.passed is False]
     flags = _flags(runs, reference) + failed
     comparable = base is not None and _comparable(runs[0], base[0])
@@ -124,10 +183,12 @@ def _summarise(runs: list[Record], base: list[Record] | None, reference: Record,
         "relative_spread": relative_spread(samples),
         "outliers": sum(map(outliers, samples)),
         "images_per_second": images / typical.estimate,
+        "baseline": base[0].cell.cell if comparable else None,
         "speedup": asdict(ratio) if ratio else None,
         "verdict": verdict(ratio, settings.noise_threshold) if ratio else None,
         "flags": flags,
         "gates": [asdict(finding) for finding in found],
+        "node": ", ".join(dict.fromkeys(run.machine.node for run in runs)),
         "valid": all(finding.passed is not False for finding in found if finding.severity == gates.HARD),
         "start_seconds": mean(run.timing.start_seconds for run in runs),
         "load_seconds": mean(run.timing.load_seconds for run in runs),
@@ -141,7 +202,32 @@ def _summarise(runs: list[Record], base: list[Record] | None, reference: Record,
         "threads": runs[0].conditions.threads,
         "minor_page_faults": round(mean(run.conditions.minor_page_faults for run in runs)),
         "lock_wait_seconds": sum(run.conditions.lock_wait_seconds for run in runs),
+        "limit": _limit(runs, typical.estimate),
+        "gpu_joules_per_epoch": _joules_per_epoch(runs, "gpu_energy_joules"),
+        "cpu_joules_per_epoch": _joules_per_epoch(runs, "cpu_energy_joules"),
     }
+
+
+def _limit(runs: list[Record], seconds: float) -> dict | None:
+    """Return a cell's floors in seconds and how many times them its epoch takes; None where no run was calibrated.
+
+    A disturbed calibration shows too low a peak, never too high a one: the run with the highest peak speaks.
+    """
+    calibrated = [run.limit for run in runs if run.limit]
+    if not calibrated:
+        return None
+    best = min(calibrated, key=lambda found: found.fused_floor_seconds)
+    return asdict(best) | {
+        "times_operator_floor": seconds / best.operator_floor_seconds,
+        "times_fused_floor": seconds / best.fused_floor_seconds,
+    }
+
+
+def _joules_per_epoch(runs: list[Record], counter: str) -> float | None:
+    """Return the mean energy of an epoch in joules, None where a run's counter is unknown."""
+    joules = [getattr(run.conditions, counter) for run in runs]
+    epochs = sum(len(run.timing.epoch_seconds) for run in runs)
+    return None if None in joules else sum(joules) / epochs
 
 
 def _against(base: list[Record], runs: list[Record], settings: Settings) -> Interval:
@@ -169,9 +255,8 @@ def _flags(runs: list[Record], reference: Record) -> list[str]:
         (runs[0].dataset.synthetic, "synthetic data"),
         (len(runs) < 3, f"{len(runs)} run{'s' if len(runs) > 1 else ''} only"),
         (any(run.dataset.fingerprint != reference.dataset.fingerprint for run in runs), "other data than the baseline"),
-        (runs[0].cell.model != reference.cell.model, "other network than the baseline"),
+        (runs[0].cell.model != reference.cell.model, "other network than the headline's"),
         (runs[0].cell.batch_size != reference.cell.batch_size, "other batch size than the baseline"),
-        (len({_hardware(run) for run in runs}) > 1, "runs on different hardware"),
     )
     return [flag for applies, flag in rules if applies]
 
@@ -190,17 +275,39 @@ def _judge_baseline(cells: list[dict], settings: Settings) -> list[dict]:
 
 def _leads(row: dict, base: dict) -> bool:
     """Tell whether a cell does the baseline's work: the same data, network and batch size."""
-    return row["speedup"] is not None and row["settings"]["batch_size"] == base["settings"]["batch_size"]
+    same = ("model", "batch_size")
+    return row["speedup"] is not None and all(row["settings"][key] == base["settings"][key] for key in same)
 
 
 def _machines(records: list[Record]) -> list[dict]:
     """Return every machine that a record names, once, without the one job's own facts."""
     machines = {}
     for record in records:
-        facts = asdict(record.machine)
-        facts.pop("slurm_job")
-        machines.setdefault((record.machine.fingerprint, _hardware(record)), facts)
+        key = record.machine.fingerprint, _hardware(record)
+        if key not in machines:
+            machines[key] = asdict(record.machine) | {"peaks": None}
+            machines[key].pop("slurm_job")
+        if record.peaks:
+            machines[key]["peaks"] = _highest(machines[key]["peaks"], to_dict(record.peaks))
     return list(machines.values())
+
+
+def _codes(records: list[Record]) -> list[dict]:
+    """Return every version of the code that measured, and the protocols it followed, once."""
+    known = {}
+    for record in records:
+        key = record.code.digest, record.code.commit
+        if key not in known:
+            known[key] = asdict(record.code) | asdict(record.protocol)
+    return list(known.values())
+
+
+def _highest(known: dict | None, peaks: dict) -> dict:
+    """Return the higher of each peak; a disturbed or smaller calibration never lowers one."""
+    if known is None:
+        return peaks
+    return {key: _highest(known.get(key) or {}, value) if isinstance(value, dict) else max(known.get(key, 0), value)
+            for key, value in (known | peaks).items()}  # fmt: skip
 
 
 def _headline(cells: list[dict], settings: Settings, by_cell: dict) -> dict | None:
@@ -234,8 +341,9 @@ def _sentence(slow: dict, fast: dict, ratio: Interval) -> str:
 
 
 def failures(summary: dict) -> list[str]:
-    """Return a line for each hard gate that failed: the cell, the gate, and what it found."""
-    return [
+    """Return a line for each hard gate that failed (the cell, the gate, what it found) and each broken own record."""
+    broken = [f"{file['file']}: {file['reason']}" for file in summary["left_out"] if file["file"].endswith(".json")]
+    return broken + [
         f"{row['cell']}: {finding['gate']}: {finding['sentence']}"
         for row in summary["cells"]
         for finding in row["gates"]

@@ -1,0 +1,210 @@
+import dataclasses
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+from unit.examples import record, runs
+
+from epochbench.comparison import judge, render_console, write_comparison, write_history
+from epochbench.errors import BenchmarkError
+from epochbench.exchange import compare, import_records, read_export, write_export
+from epochbench.record import Dataset
+
+OURS = runs("cpu-reference", (2.0, 2.0, 2.02)) + runs("cpu-tuned", (1.0, 1.01, 1.0))
+
+
+def export(path, records=OURS):
+    write_export(records, path, "2026-01-01T00:00:00+00:00")
+    return str(path)
+
+
+def repack(path, change):
+    """Write the zip again with `change(name, content)` giving each member's new content, None to drop it."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            changed = change(name, content)
+            if changed is not None:
+                archive.writestr(name, changed)
+
+
+def test_what_is_exported_is_read_again(tmp_path):
+    records, left_out = read_export(export(tmp_path / "a.zip"))
+    assert (records, left_out) == (OURS, [])
+
+
+def test_the_same_records_give_the_same_file(tmp_path):
+    first, second = export(tmp_path / "a.zip"), export(tmp_path / "b.zip")
+    assert Path(first).read_bytes() == Path(second).read_bytes()
+
+
+def test_nothing_to_export_is_said():
+    with pytest.raises(BenchmarkError, match="no record"):
+        write_export([], "x.zip", "now")
+
+
+def test_imported_cells_have_names_of_their_own_and_right_checksums(tmp_path):
+    found, left_out, notes = import_records([export(tmp_path / "a.zip")], OURS)
+    assert {run.cell.cell for run in found} == {"cpu-reference@node1", "cpu-tuned@node1"}
+    assert (left_out, notes) == ([], [])
+    from epochbench.gates import untouched
+
+    assert all(untouched(run)[0] for run in found)
+
+
+def test_other_data_and_other_code_are_noted(tmp_path):
+    other = [
+        dataclasses.replace(run, dataset=Dataset("x", False, "cd" * 32, 50_000, 10_000), checksum="")
+        for run in runs("cpu-a", code=type(OURS[0].code)("beef", None))
+    ]
+    from epochbench.record import seal
+
+    _, _, notes = import_records([export(tmp_path / "a.zip", list(map(seal, other)))], OURS)
+    assert ["other data" in notes[0], "another version" in notes[1]] == [True, True]
+
+
+def edited(name, content):
+    if not name.endswith("run-1.json"):
+        return content
+    document = json.loads(content)
+    document["timing"]["epoch_seconds"][0] = 0.1
+    return json.dumps(document)
+
+
+def with_manifest(change):
+    """Change a record and promise its new checksum too, as a forger would."""
+    import hashlib
+
+    changed = {}
+
+    def both(name, content):
+        if name == "manifest.json":
+            manifest = json.loads(content)
+            manifest["records"] |= changed
+            return json.dumps(manifest)
+        result = change(name, content)
+        changed[name] = hashlib.sha256(result if isinstance(result, bytes) else result.encode()).hexdigest()
+        return result
+
+    return both
+
+
+def test_an_edited_record_is_left_out_by_name_and_the_rest_goes_on(tmp_path):
+    path = export(tmp_path / "a.zip")
+    repack(path, edited)
+    records, left_out = read_export(path)
+    assert len(records) == len(OURS) - 2
+    assert all("checksum is not the manifest's" in file.reason for file in left_out)
+    assert "records/cpu-reference/run-1.json" in left_out[0].file
+
+
+def test_a_forged_manifest_does_not_help(tmp_path):
+    path = tmp_path / "a.zip"
+    export(path)
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name != "manifest.json"] + ["manifest.json"]
+        members = {name: archive.read(name) for name in names}
+    forge = with_manifest(edited)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, forge(name, content))
+    _, left_out = read_export(path)
+    assert len(left_out) == 2
+    assert "its own checksum is wrong" in left_out[0].reason
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.json", "/etc/passwd", "records/../../x/run-1.json", "records/a/run-0.json", "a.py"]
+)
+def test_foreign_names_are_left_out_and_nothing_is_written(tmp_path, name):
+    path = tmp_path / "a.zip"
+    export(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(name, "{}")
+    before = sorted(tmp_path.rglob("*"))
+    records, (file,) = read_export(path)
+    assert records == OURS
+    assert "not a name that a record has" in file.reason
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_huge_member_is_left_out_in_bounded_memory(tmp_path):
+    path = tmp_path / "a.zip"
+    export(path)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("records/big/run-1.json", b"[" + b"1," * 50_000_000 + b"1]")
+    _, (file,) = read_export(path)
+    assert "larger than 4 MiB" in file.reason
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 cut"])
+def test_what_is_no_export_is_refused(tmp_path, content):
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(BenchmarkError, match="not readable as an export"):
+        read_export(tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize("manifest", [None, "[]", "{}", '{"epochbench_export": 9, "records": {}}', "[" * 100_000])
+def test_a_manifest_that_is_none_is_refused(tmp_path, manifest):
+    path = export(tmp_path / "a.zip")
+    repack(path, lambda name, content: manifest if name == "manifest.json" else content)
+    with pytest.raises(BenchmarkError, match=r"a\.zip: not readable as an export"):
+        read_export(path)
+
+
+def test_a_promised_record_that_is_missing_is_said(tmp_path):
+    path = export(tmp_path / "a.zip")
+    repack(path, lambda name, content: None if "cpu-tuned/run-2" in name else content)
+    _, (file,) = read_export(path)
+    assert "not there" in file.reason
+
+
+def test_a_broken_export_is_left_out_as_a_whole_and_the_others_are_read(tmp_path):
+    (tmp_path / "bad.zip").write_bytes(b"no")
+    found, (file,), _ = import_records([str(tmp_path / "bad.zip"), export(tmp_path / "a.zip")], OURS)
+    assert len(found) == len(OURS)
+    assert "bad.zip" in file.file
+
+
+def test_comparison_tells_faster_slower_same_and_missing(tmp_path):
+    now = (
+        runs("cpu-reference", (1.0, 1.0, 1.01)) + runs("cpu-tuned", (1.5, 1.51, 1.5)) + runs("cpu-new", (1.0, 1.0, 1.0))
+    )
+    found = {one.cell: one for one in compare(OURS, now, 0.95, 0.02)}
+    assert found["cpu-reference"].verdict == "FASTER"
+    assert found["cpu-tuned"].verdict == "SLOWER"
+    assert (found["cpu-new"].verdict, found["cpu-new"].note) == ("MISSING", "not in the base")
+    same = compare(OURS, OURS, 0.95, 0.02)[0]
+    assert same.ratio.estimate == 1.0
+    text = "\n".join(render_console(list(found.values()), "base.zip"))
+    assert "cpu-tuned" in text
+    write_comparison(list(found.values()), "base.zip", tmp_path)
+    assert "SLOWER" in (tmp_path / "comparison.md").read_text()
+    assert "<table" in (tmp_path / "comparison.html").read_text()
+
+
+def test_a_regression_beyond_the_threshold_is_an_error():
+    slower = compare(OURS, runs("cpu-tuned", (1.5, 1.51, 1.5)), 0.95, 0.02)
+    with pytest.raises(BenchmarkError, match=r"cpu-tuned 0\.667x"):
+        judge(slower, 0.05)
+    judge(slower, 0.6)
+
+
+def test_cells_that_set_something_else_are_not_compared():
+    (found, *_) = compare([record("cpu-a", 1)], [record("cpu-a", 1, batch_size=100)], 0.95, 0.02)
+    assert found.note == "the cell sets something else"
+
+
+def test_a_history_tells_every_cell_in_every_export_oldest_first(tmp_path):
+    write_export(runs("cpu-a", (2.0, 2.0, 2.0)), tmp_path / "new.zip", "2026-02-01T00:00:00+00:00")
+    write_export(runs("cpu-a", (4.0, 4.0, 4.0)) + runs("cpu-b"), tmp_path / "old.zip", "2026-01-01T00:00:00+00:00")
+    left_out = write_history([str(tmp_path / "new.zip"), str(tmp_path / "old.zip")], tmp_path)
+    table = (tmp_path / "history.md").read_text()
+    assert left_out == []
+    assert table.index("old, 2026-01-01") < table.index("new, 2026-02-01")
+    assert "| cpu-a | 4.00 s | 2.00 s | 2.00x |" in table
+    assert "<svg" in (tmp_path / "history.html").read_text()
+    with pytest.raises(BenchmarkError, match="make history"):
+        write_history([], tmp_path)

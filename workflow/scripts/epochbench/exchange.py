@@ -1,0 +1,219 @@
+"""Results that travel: export records with a manifest, import those of other machines, compare two sets of them.
+
+An export comes from a stranger: nothing in it is executed, nothing is unpacked to the disk, sizes are bounded, and
+every record is validated by itself. What is wrong is left out by name, with its reason, and the rest goes on.
+"""
+
+import hashlib
+import io
+import json
+import re
+import zipfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from epochbench.errors import BenchmarkError
+from epochbench.record import Record, checksum, parse_record, seal, write_bytes
+from epochbench.statistics import Interval, speedup, verdict
+
+EXPORT_VERSION = 1
+MANIFEST = "manifest.json"
+MAX_MEMBERS = 20_000
+MAX_MEMBER_BYTES = 4 * 2**20
+MAX_TOTAL_BYTES = 512 * 2**20
+RECORD_NAME = re.compile(r"records/[a-z0-9@._-]{1,200}/run-[1-9][0-9]{0,4}\.json")
+# The same zip from the same records, whenever it is made.
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A file that was left out, and why."""
+
+    file: str
+    reason: str
+
+
+def write_export(records: list[Record], path, created_at: str) -> None:
+    """Write records and their manifest as a zip: whole or not at all.
+
+    Raises BenchmarkError where there is nothing to export.
+    """
+    if not records:
+        raise BenchmarkError("there is no record under results/train yet; run `snakemake --cores all` first")
+    members = {f"records/{record.cell.cell}/run-{record.run}.json": _as_bytes(asdict(record)) for record in records}
+    manifest = {
+        "epochbench_export": EXPORT_VERSION,
+        "created_at": created_at,
+        "nodes": sorted({record.machine.node for record in records}),
+        "records": {name: hashlib.sha256(content).hexdigest() for name, content in members.items()},
+    }
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in {MANIFEST: _as_bytes(manifest), **members}.items():
+            archive.writestr(zipfile.ZipInfo(name, ZIP_EPOCH), content, zipfile.ZIP_DEFLATED)
+    write_bytes(path, packed.getvalue())
+
+
+def _as_bytes(document: dict) -> bytes:
+    return (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()
+
+
+def read_export(path) -> tuple[list[Record], list[Quarantined]]:
+    """Read an export: its valid records, and what was left out with the reason.
+
+    Raises BenchmarkError where the file as a whole is no export.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _read_members(path, archive)
+    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+        raise BenchmarkError(f"{path}: not readable as an export ({error}); make it with `make export`") from error
+
+
+def created_at(path) -> str:
+    """Return when an export was made, as its manifest says; a text without meaning where it does not."""
+    with zipfile.ZipFile(path) as archive:
+        return str(json.loads(_bounded(archive, archive.getinfo(MANIFEST))).get("created_at", ""))[:32]
+
+
+def _read_members(path, archive: zipfile.ZipFile) -> tuple[list[Record], list[Quarantined]]:
+    members = archive.infolist()
+    if len(members) > MAX_MEMBERS or sum(member.file_size for member in members) > MAX_TOTAL_BYTES:
+        raise ValueError(f"it holds more than {MAX_MEMBERS:,} files or {MAX_TOTAL_BYTES // 2**20} MiB")
+    promised = _promised(archive)
+    records, left_out, seen = [], [], set()
+    for member in members:
+        if member.filename == MANIFEST:
+            continue
+        try:
+            record = _read_member(archive, member, promised, seen)
+        except (BenchmarkError, ValueError, zipfile.BadZipFile) as error:
+            left_out.append(Quarantined(f"{path}: {member.filename[:200]}", _first_line(error)))
+        else:
+            records.append(record)
+    missing = set(promised) - {member.filename for member in members}
+    left_out += [Quarantined(f"{path}: {name[:200]}", "its manifest names it, but it is not there") for name in missing]
+    return records, left_out
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]
+
+
+def _promised(archive: zipfile.ZipFile) -> dict[str, str]:
+    """Return the manifest's checksums by name."""
+    try:
+        content = _bounded(archive, archive.getinfo(MANIFEST))
+        manifest = json.loads(content)
+        promised = manifest["records"]
+        version = manifest["epochbench_export"]
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError("it has no manifest of an export") from error
+    if version != EXPORT_VERSION:
+        raise ValueError(f"its manifest has version {str(version)[:20]}, this code reads {EXPORT_VERSION}")
+    if not isinstance(promised, dict) or not all(isinstance(value, str) for value in promised.values()):
+        raise ValueError("its manifest does not name records and checksums")
+    return promised
+
+
+def _bounded(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """Read a member, however large it says or turns out to be, in bounded memory."""
+    with archive.open(member) as stream:
+        content = stream.read(MAX_MEMBER_BYTES + 1)
+    if len(content) > MAX_MEMBER_BYTES:
+        raise ValueError(f"larger than {MAX_MEMBER_BYTES // 2**20} MiB")
+    return content
+
+
+def _read_member(archive, member, promised, seen) -> Record:
+    if not RECORD_NAME.fullmatch(member.filename):
+        raise ValueError("not a name that a record has in an export")
+    if member.filename in seen:
+        raise ValueError("occurs twice")
+    seen.add(member.filename)
+    content = _bounded(archive, member)
+    if hashlib.sha256(content).hexdigest() != promised.get(member.filename):
+        raise ValueError("its checksum is not the manifest's")
+    record = parse_record(content, member.filename)
+    if checksum(record) != record.checksum:
+        raise ValueError("its own checksum is wrong: it was changed after the run")
+    return record
+
+
+def import_records(paths: list[str], own: list[Record]) -> tuple[list[Record], list[Quarantined], list[str]]:
+    """Read exports for the tables: records under names of their own, what was left out, and notes on differences.
+
+    A cell of another machine is another cell: `gpu-best` of node7 becomes `gpu-best@node7`.
+    """
+    found, left_out, notes, taken = [], [], [], {(record.cell.cell, record.run) for record in own}
+    for path in paths:
+        try:
+            records, wrong = read_export(path)
+        except BenchmarkError as error:
+            left_out.append(Quarantined(str(path), _first_line(error)))
+            continue
+        left_out += wrong
+        for record in map(_renamed, records):
+            if (record.cell.cell, record.run) in taken:
+                left_out.append(Quarantined(f"{path}: {record.cell.cell} run {record.run}", "occurs in two exports"))
+                continue
+            taken.add((record.cell.cell, record.run))
+            found.append(record)
+        notes += _differences(path, records, own)
+    return found, left_out, notes
+
+
+def _renamed(record: Record) -> Record:
+    node = re.sub(r"[^a-z0-9.-]+", "-", record.machine.node.lower()).strip("-") or "elsewhere"
+    name = record.cell.cell if "@" in record.cell.cell else f"{record.cell.cell}@{node[:60]}"
+    return seal(replace(record, cell=replace(record.cell, cell=name)))
+
+
+def _differences(path, records: list[Record], own: list[Record]) -> list[str]:
+    """Return plain notes where an export's data or code is not ours."""
+    name, notes = Path(path).name, []
+    if own and {r.dataset.fingerprint for r in records} - {r.dataset.fingerprint for r in own}:
+        notes.append(f"{name} was trained on other data; its cells are shown, but compared with none of ours.")
+    if own and {r.code.digest for r in records} - {r.code.digest for r in own}:
+        notes.append(f"{name} was measured by another version of the timing code.")
+    return notes
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One cell then and now: `ratio` is how many times faster it is now; None where one side is missing."""
+
+    cell: str
+    ratio: Interval | None
+    verdict: str
+    note: str = ""
+
+
+def compare(before: list[Record], now: list[Record], confidence: float, threshold: float) -> list[Comparison]:
+    """Compare two sets of records cell by cell: FASTER, SLOWER, SAME, AMBIGUOUS, or why there is nothing to compare."""
+    old, new = _by_cell(before), _by_cell(now)
+    return [_compare_cell(name, old.get(name), new.get(name), confidence, threshold) for name in {**new, **old}]
+
+
+def _by_cell(records: list[Record]) -> dict[str, list[Record]]:
+    cells = {}
+    for record in records:
+        cells.setdefault(record.cell.cell, []).append(record)
+    return cells
+
+
+def _compare_cell(name, old, new, confidence, threshold) -> Comparison:
+    if not old or not new:
+        return Comparison(name, None, "MISSING", "not in the base" if new else "not here")
+    if old[0].dataset.fingerprint != new[0].dataset.fingerprint:
+        return Comparison(name, None, "MISSING", "trained on other data")
+    if replace(old[0].cell, cell="") != replace(new[0].cell, cell=""):
+        return Comparison(name, None, "MISSING", "the cell sets something else")
+    ratio = speedup(*[[run.timing.epoch_seconds for run in side] for side in (old, new)], confidence)
+    notes = []
+    if old[0].machine.fingerprint != new[0].machine.fingerprint:
+        notes.append("other machine")
+    if old[0].code.digest != new[0].code.digest:
+        notes.append("other timing code")
+    return Comparison(name, ratio, verdict(ratio, threshold), ", ".join(notes))

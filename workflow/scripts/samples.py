@@ -1,0 +1,11 @@
+"""Snakemake's adapter of the picture of sample images."""
+
+from pathlib import Path
+
+from epochbench.console import stage
+
+if "snakemake" in globals():
+    with stage(snakemake.log[0]):
+        from epochbench.samples import draw_samples
+
+        draw_samples(snakemake.input.manifest, Path(snakemake.output[0]))
