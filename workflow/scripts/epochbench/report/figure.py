@@ -1,5 +1,6 @@
 """The figure: epoch time of every cell with all samples and the interval, and the speedup beside it."""
 
+import contextlib
 import textwrap
 
 import matplotlib
@@ -22,6 +23,11 @@ WIDTH_INCHES = 9.6
 PRINT_DPI = 300
 GOLDEN_RATIO = 0.618034
 SPREAD_ROWS = 0.3
+TICKS_PER_INCH = 1.6
+DOT_AREA = 10
+MOST_DOTS = 2000
+# Of the height: 300 dots an inch for up to 65 rows, and a picture that programs still open for thousands.
+MOST_PIXELS = 10_000
 # Without these a file would differ each time it is drawn.
 REPRODUCIBLE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
 
@@ -34,7 +40,7 @@ def draw_speedup(summary: dict, epochs, published: list[dict], paths) -> None:
     """
     cells = sorted(summary["cells"], key=lambda row: -row["epoch_seconds"]["estimate"])
     references = scaled_references(summary, published)
-    with sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.05), plt.rc_context(_style()):
+    with themed():
         rows = len(cells) + len(references)
         height = 1.9 + ROW_INCHES * rows
         figure, (times, ratios) = plt.subplots(
@@ -42,13 +48,42 @@ def draw_speedup(summary: dict, epochs, published: list[dict], paths) -> None:
         )
         figure.get_layout_engine().set(wspace=0.06)
         _draw_times(times, cells, epochs, references)
-        _draw_ratios(ratios, cells, summary)
-        _label_rows(times, cells, references)
+        _draw_ratios(ratios, cells)
+        _label_rows(times, row_labels(cells), cells, references)
         _title(figure, summary)
-        for path in paths:
-            kind = path.suffix[1:]
-            figure.savefig(path, dpi=PRINT_DPI, metadata=REPRODUCIBLE[kind])
-        plt.close(figure)
+        save(figure, paths)
+
+
+@contextlib.contextmanager
+def themed():
+    """Draw in the one theme that all figures share."""
+    with sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.05), plt.rc_context(_style()):
+        yield
+
+
+def save(figure, paths) -> None:
+    """Write a figure into each path, in the format of its suffix, the same bytes each time; then forget it."""
+    # The layout is the same in every format; it would be computed anew for each.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    dots = min(PRINT_DPI, MOST_PIXELS / figure.get_figheight())
+    for path in paths:
+        kind = path.suffix[1:]
+        figure.savefig(path, dpi=dots, metadata=REPRODUCIBLE[kind])
+    plt.close(figure)
+
+
+def row_labels(cells: list[dict]) -> list[str]:
+    """Return each cell's name, with its hardware behind it where the cells of its device ran on several kinds."""
+    kinds = {}
+    for row in cells:
+        kinds.setdefault(row["device"], set()).add(row["hardware"])
+    return [
+        f"{row['cell']}\n{textwrap.shorten(row['hardware'], 34, placeholder=' ...')}"
+        if len(kinds[row["device"]]) > 1
+        else row["cell"]
+        for row in cells
+    ]
 
 
 def scaled_references(summary: dict, published: list[dict]) -> list[dict]:
@@ -75,84 +110,85 @@ def _draw_times(axes, cells, epochs, references) -> None:
     samples = epochs[epochs["cell"].isin(order)]
     # Spread by the golden ratio rather than at random, so that the same numbers give the same picture.
     spread = (np.arange(len(samples)) * GOLDEN_RATIO % 1 - 0.5) * SPREAD_ROWS
-    sns.stripplot(
+    sns.scatterplot(
         data=samples.assign(row=samples["cell"].map(order.index) + spread),
         x="epoch_seconds",
         y="row",
         hue="device",
         palette=COLOURS,
-        orient="h",
-        native_scale=True,
-        jitter=False,
-        size=3.2,
+        s=DOT_AREA,
+        linewidth=0,
         alpha=0.35,
         legend=False,
         ax=axes,
         # Thousands of dots belong in the picture as pixels, not each as an object of the file.
-        rasterized=len(samples) > 2000,
+        rasterized=len(samples) > MOST_DOTS,
     )
     for position, row in enumerate(cells):
         typical = Interval(**row["epoch_seconds"])
-        _interval_mark(axes, position, typical, COLOURS[row["device"]])
-        _value(axes, position, typical.high or typical.estimate, wording.interval_seconds(typical))
+        interval_mark(axes, position, typical, COLOURS[row["device"]])
+        value_beside(axes, position, typical.high or typical.estimate, wording.interval_seconds(typical))
     for position, row in enumerate(references, start=len(cells)):
         seconds = row["scaled_seconds"]
         axes.plot(seconds, position, marker="D", markersize=5, color=COLOURS["published"], markerfacecolor="white")
-        _value(axes, position, seconds, wording.seconds(seconds))
+        value_beside(axes, position, seconds, wording.seconds(seconds))
     axes.set(xscale="log", xlabel="seconds per training epoch (log scale)", ylabel="")
     low, high = axes.get_xlim()
     axes.set_xlim(low / 1.15, high * (high / low) ** 0.12 * 1.5)
-    _plain_log_axis(axes, lambda value, _: f"{value:,.10g}")
+    plain_log_axis(axes, lambda value, _: f"{value:,.10g}")
 
 
-def _draw_ratios(axes, cells, summary) -> None:
-    baseline = summary["settings"]["baseline"]
+def _draw_ratios(axes, cells) -> None:
     axes.axvline(1, color="#999999", linewidth=1, zorder=1)
     for position, row in enumerate(cells):
         if row["speedup"] is None:
             axes.annotate("not comparable", (1, position), (6, 0), textcoords="offset points", va="center", fontsize=8)
             continue
         ratio = Interval(**row["speedup"])
-        _interval_mark(axes, position, ratio, COLOURS[row["device"]])
-        text = "baseline" if row["cell"] == baseline else _ratio_label(ratio)
-        _value(axes, position, ratio.high or ratio.estimate, text)
+        interval_mark(axes, position, ratio, COLOURS[row["device"]])
+        text = "baseline" if row["cell"] == row["baseline"] else _ratio_label(ratio)
+        value_beside(axes, position, ratio.high or ratio.estimate, text)
     values = [row["speedup"]["high"] or row["speedup"]["estimate"] for row in cells if row["speedup"]] or [1]
     lows = [row["speedup"]["low"] or row["speedup"]["estimate"] for row in cells if row["speedup"]] or [1]
     span = max(max(values) / min(lows), 2)
     axes.set(xscale="log", xlabel="times faster (log scale)")
     axes.set_xlim(min(*lows, 1) / span**0.1, max(*values, 1) * span**0.9)
-    _plain_log_axis(axes, lambda value, _: f"{value:,.10g}x")
+    plain_log_axis(axes, lambda value, _: f"{value:,.10g}x")
 
 
 def _ratio_label(ratio: Interval) -> str:
     return wording.ratio(ratio) if ratio.low is None else wording.ratio_with_interval(ratio)
 
 
-def _interval_mark(axes, position, interval: Interval, colour) -> None:
+def interval_mark(axes, position, interval: Interval, colour) -> None:
+    """Draw an estimate and, where it has one, its interval."""
     if interval.low is not None:
         axes.plot([interval.low, interval.high], [position] * 2, color=colour, linewidth=2.2, solid_capstyle="butt")
     axes.plot(interval.estimate, position, marker="o", markersize=6, color=colour, markeredgecolor="white", zorder=5)
 
 
-def _value(axes, position, right, text) -> None:
+def value_beside(axes, position, right, text) -> None:
+    """Write a value beside the right end of its mark."""
     axes.annotate(
         text, (right, position), (7, 0), textcoords="offset points", va="center", fontsize=8.5, color=INK, zorder=6
     )
 
 
-def _plain_log_axis(axes, written) -> None:
+def plain_log_axis(axes, written) -> None:
     """Number a log axis in plain figures, and at 2 and 5 too where it spans little."""
     low, high = axes.get_xlim()
     subs = (1.0,) if high / low > 300 else (1.0, 2.0, 5.0)
-    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
+    # Fewer than twelve ticks in a narrow axis: "10,000x" needs its room.
+    room = max(3, round(axes.get_position().width * WIDTH_INCHES * TICKS_PER_INCH))
+    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=room))
     axes.xaxis.set_major_formatter(FuncFormatter(written))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(visible=False, axis="y")
     sns.despine(ax=axes, left=True)
 
 
-def _label_rows(axes, cells, references) -> None:
-    labels = [row["cell"] for row in cells] + [f"{row['label']} (published)" for row in references]
+def _label_rows(axes, names, cells, references) -> None:
+    labels = names + [f"{row['label']} (published)" for row in references]
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     colours = [COLOURS[row["device"]] for row in cells] + [COLOURS["published"]] * len(references)

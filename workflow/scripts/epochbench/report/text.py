@@ -9,13 +9,16 @@ def render_markdown(summary: dict) -> str:
     """Return the summary as Markdown: the answer, the dataset, and a row for every cell."""
     data = summary["dataset"]
     kind = "synthetic images" if data["synthetic"] else "images"
-    rows = cell_rows(summary)
-    header = list(rows[0])
-    table = [header, ["---"] * len(header), *[list(row.values()) for row in rows]]
     lines = ["# How much faster does it train?", "", *[line for line in answer(summary) if line], ""]
     lines.append(f"Data: {wording.count(data['train_images'])} {kind} ({_escape(data['name'])}).")
-    lines += ["", *["| " + " | ".join(map(_escape, row)) + " |" for row in table], ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", markdown_table(cell_rows(summary)), ""])
+
+
+def markdown_table(rows: list[dict]) -> str:
+    """Return rows of texts as a Markdown table, their keys as its header."""
+    header = list(rows[0])
+    table = [header, ["---"] * len(header), *[list(row.values()) for row in rows]]
+    return "\n".join("| " + " | ".join(map(_escape, row)) + " |" for row in table)
 
 
 def _escape(text: str) -> str:
