@@ -3,7 +3,7 @@
 import re
 
 import yaml
-from conftest import REPOSITORY
+from support import REPOSITORY
 
 # What conda calls them.
 CONDA_NAMES = {"pytorch": "torch", "python-isal": "isal"}
@@ -21,7 +21,9 @@ def pins():
 
 def test_conda_and_pip_name_the_same_packages():
     entries = yaml.safe_load((REPOSITORY / "environment.yml").read_text())["dependencies"]
-    names = {re.split(r"[ <>=]", entry)[0] for entry in entries} - {"python"}
+    by_pip = next(entry["pip"] for entry in entries if isinstance(entry, dict))
+    entries = [entry for entry in entries if isinstance(entry, str)] + by_pip
+    names = {re.split(r"[ <>=]", entry)[0] for entry in entries} - {"python", "pip"}
     assert {CONDA_NAMES.get(name, name) for name in names} == named()
 
 
@@ -37,9 +39,14 @@ def test_every_package_is_pinned_with_hashes_and_no_address():
 def test_every_import_of_the_package_is_a_named_package():
     import sys
 
-    modules = {"yaml": "pyyaml", "pynvml": "nvidia-ml-py", "markupsafe": "jinja2"}
+    modules = {
+        "yaml": "pyyaml",
+        "pynvml": "nvidia-ml-py",
+        "markupsafe": "jinja2",
+        "axe_playwright_python": "axe-playwright-python",
+    }
     sources = [*(REPOSITORY / "workflow").rglob("*.py"), *(REPOSITORY / "tests").rglob("*.py")]
-    ours = {"epochbench", "unit", "conftest", "snakemake"}
+    ours = {"epochbench", "unit", "slurm", "browser", "faults", "support", "snakemake"}
     found = set()
     for source in sources:
         found |= set(re.findall(r"^\s*(?:import|from) (\w+)", source.read_text(), re.MULTILINE))

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from conftest import REPOSITORY
+from support import REPOSITORY
 
 
 def setup(folder, requirements, python=sys.executable, **environment):

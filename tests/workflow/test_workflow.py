@@ -71,7 +71,7 @@ def fresh(clone):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, archive):
     """A clone that has run once, from an archive served over HTTP."""
-    from conftest import REPOSITORY
+    from support import REPOSITORY
 
     folder = tmp_path_factory.mktemp("finished") / "a clone"
     shutil.copytree(REPOSITORY, folder, ignore=shutil.ignore_patterns(".git", ".venv*", ".snakemake", "results", ".*"))

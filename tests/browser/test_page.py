@@ -1,0 +1,236 @@
+"""The page in a real browser: Debian's Chromium, driven by playwright; axe-core judges accessibility."""
+
+import json
+import random
+import shutil
+from dataclasses import replace
+
+import pytest
+from unit.examples import record, runs
+
+from epochbench.aggregate import Missing, Settings, aggregate, epoch_table
+from epochbench.exchange import Quarantined
+from epochbench.record import Dataset, seal
+from epochbench.report import draw_report, tables
+from epochbench.report.figure import scaled_references
+from epochbench.report.tables import cell_rows
+from epochbench.report.waterfall import rung_rows
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"),
+    pytest.mark.xdist_group("browser"),
+]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+PUBLISHED = [
+    {"label": "Flux.jl 2021", "device": "gpu", "hardware": "GTX 1080", "seconds": 0.83, "images": 50_000,
+     "statistic": "minimum", "source": "a post"},
+]  # fmt: skip
+HOSTILE = ["<script>alert(1)</script>", "x" * 400, "\u202eabc\u05d0\u05d1", "\U0001f600 & \"quotes\" 'n' more"]
+LADDER = (
+    runs("cpu-one-thread", (8.0, 8.1, 8.0), threads=1)
+    + runs("cpu-reference", (4.0, 4.0, 4.1))
+    + runs("cpu-best", (0.5, 0.51, 0.5), allocator="tuned")
+)
+GPU = runs("gpu-reference", (0.2, 0.2, 0.2)) + runs("gpu-best", (0.0123, 0.0123, 0.0124), precision="tf32")
+
+
+def many(count):
+    chance = random.Random(1)
+    return [run for number in range(count) for run in runs(f"cpu-{number}", [chance.uniform(1, 20)] * 3)]
+
+
+def hostile():
+    made = []
+    for number, text in enumerate(HOSTILE):
+        machine = replace(record().machine, node=text, cpu=text)
+        dataset = Dataset(text[:400], True, "ab" * 32, 5000, 1000)
+        made += [seal(replace(run, machine=machine, dataset=dataset)) for run in runs(f"cpu-{number}")]
+    return made
+
+
+WRONG = [replace(run, checksum="0" * 64) for run in runs("cpu-wrong", (1.0, 1.0, 1.0))]
+SCENES = {
+    "ladder": LADDER + GPU,
+    "no-gpu": LADDER,
+    "one-cell": runs(),
+    "many-cells": LADDER + many(200),
+    "failed-gates": LADDER + WRONG,
+    "hostile": hostile(),
+}
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """Draw every scene once; return each one's folder and summary."""
+    drawn = {}
+    for name, records in SCENES.items():
+        folder = tmp_path_factory.mktemp(name)
+        left_out = [Quarantined(f"{text}.json", text) for text in HOSTILE] if name == "hostile" else []
+        failed = [Missing("cpu-lost", 2, HOSTILE[0])] if name == "hostile" else []
+        baseline = "cpu-0" if name == "hostile" else "cpu-reference"
+        summary = aggregate(records, Settings(baseline=baseline), [], left_out, failed)
+        draw_report(summary, epoch_table(records), PUBLISHED, folder)
+        drawn[name] = folder, json.loads(json.dumps(summary))
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def show(browser, scenes):
+    """A function that opens a scene; afterwards nothing may have been requested or complained about."""
+    contexts, troubles = [], []
+
+    def open_scene(name, **options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("dialog", lambda dialog: (troubles.append(dialog.message), dialog.dismiss()))
+        address = (scenes[name][0] / "index.html").as_uri()
+        page.on("request", lambda request: None if expected(request.url, address) else troubles.append(request.url))
+        page.goto(address)
+        return page, scenes[name][1]
+
+    yield open_scene
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+def expected(url, address):
+    return url == address or url.startswith("data:")
+
+
+def column(page, name):
+    heads = page.locator("table[data-tools] thead th").all_inner_texts()
+    index = [head.strip() for head in heads].index(name)
+    rows = page.locator("table[data-tools] tbody tr:visible")
+    return [rows.nth(number).locator("th, td").nth(index).inner_text() for number in range(rows.count())]
+
+
+@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nobody_is_shut_out(show, name, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page, _ = show(name, color_scheme=scheme)
+    found = Axe().run(page).response["violations"]
+    serious = [
+        (wrong["id"], wrong["nodes"][0]["html"]) for wrong in found if wrong["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+
+
+@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("width", [360, 1280])
+def test_nothing_scrolls_sideways(show, name, width):
+    page, _ = show(name, viewport={"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_headline_and_every_cell_read_as_the_summary_says(show):
+    page, summary = show("ladder")
+    assert page.locator("h1").inner_text() == summary["headline"]["sentence"]
+    assert summary["headline"]["fair"]["sentence"] in page.locator("header").inner_text()
+    rows = page.locator("table[data-tools] tbody tr")
+    expected_rows = [list(row.values()) for row in cell_rows(summary)]
+    found = [rows.nth(number).locator("th, td").all_inner_texts() for number in range(rows.count())]
+    assert found == expected_rows
+    assert "GPU" in page.locator("main").inner_text()
+    assert "epochs repay" in page.locator("main").inner_text() or "pays at once" in page.locator("main").inner_text()
+
+
+def test_every_table_says_what_the_summary_says(show):
+    """Walk every table of the page: its cells are the summary's numbers in words, none more and none less."""
+    page, summary = show("ladder")
+    expected_rows = [
+        rung_rows(summary), tables.cell_rows(summary), tables.cell_settings(summary), tables.where_time_goes(summary),
+        tables.limit_rows(summary), tables.peak_rows(summary), tables.energy_rows(summary), tables.gate_rows(summary),
+        tables.replay_rows(summary), tables.machine_rows(summary), tables.difference_rows(summary),
+        tables.reference_rows(scaled_references(summary, PUBLISHED)), tables.code_rows(summary),
+    ]  # fmt: skip
+    texts = "rows => [...rows].map(row => [...row.cells].map(cell => cell.textContent))"
+    found = page.evaluate(f"[...document.querySelectorAll('table')].map(table => ({texts})(table.tBodies[0].rows))")
+    assert found == [[list(row.values()) for row in rows] for rows in expected_rows]
+
+
+def test_the_table_is_sorted_by_value_and_not_by_text(show):
+    page, summary = show("ladder")
+    fastest_first = [row["cell"] for row in sorted(summary["cells"], key=lambda row: row["epoch_seconds"]["estimate"])]
+    head = page.get_by_role("button", name="epoch", exact=True)
+    head.click()
+    assert column(page, "cell") == fastest_first  # 12.3 ms before 2 s
+    head.click()
+    assert column(page, "cell") == fastest_first[::-1]
+    assert page.locator("th[aria-sort=descending]").count() == 1
+
+
+def test_the_table_is_filtered_and_says_how_much_is_left(show):
+    page, _ = show("ladder")
+    page.get_by_label("Filter").fill("gpu")
+    assert set(column(page, "device")) == {"GPU"}
+    assert page.locator(".tools [role=status]").inner_text() == "2 of 5 cells"
+    page.get_by_label("Filter").fill("")
+    assert len(column(page, "cell")) == 5
+
+
+@pytest.mark.parametrize(
+    ("button", "first"), [("Copy as CSV", '"cell","device"'), ("Copy as Markdown", "| cell | device")]
+)
+def test_the_table_is_copied(show, button, first):
+    page, summary = show("ladder", permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name=button).click()
+    page.get_by_text("Copied.").wait_for()
+    text = page.evaluate("navigator.clipboard.readText()")
+    assert text.startswith(first)
+    assert all(row["cell"] in text for row in summary["cells"])
+
+
+def test_without_javascript_it_is_a_plain_table(show):
+    page, _ = show("ladder", java_script_enabled=False)
+    assert page.locator("table[data-tools] tbody tr").count() == 5
+    assert not page.locator(".tools").first.is_visible()
+
+
+def test_hostile_strings_are_shown_as_text(show):
+    page, _ = show("hostile")
+    text = page.locator("main").inner_text()
+    for hostile_text in HOSTILE[:1] + HOSTILE[2:]:
+        assert " ".join(hostile_text.split()) in " ".join(text.split())
+
+
+def test_failures_stand_on_the_page(show):
+    page, _ = show("hostile")
+    missing = page.locator(".missing").inner_text()
+    assert "cpu-lost, run 2" in missing
+    assert missing.count("was left out") == len(HOSTILE)
+    page, _ = show("failed-gates")
+    assert "FAILED" in page.locator("main").inner_text()
+    assert "cpu-wrong" not in page.locator("h1").inner_text()
+
+
+def test_every_picture_has_words(show):
+    page, _ = show("ladder")
+    pictures = page.locator("figure[role=img]")
+    assert pictures.count() == 2
+    assert all(len(pictures.nth(number).get_attribute("aria-label")) > 40 for number in range(2))
+
+
+def test_two_hundred_cells_stay_small(scenes):
+    assert (scenes["many-cells"][0] / "index.html").stat().st_size < 4 * 2**20
+
+
+def test_it_prints(show, tmp_path):
+    page, _ = show("ladder")
+    page.pdf(path=tmp_path / "page.pdf")
+    assert (tmp_path / "page.pdf").stat().st_size > 10_000
