@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Times a GPU node that has no internet but a torch of its own, and brings the results out.
+#
+#   benchmarks/gpu_node.sh WHEELS OUT [ARCHIVE SHA256]
+#
+# WHEELS is a folder of wheels of whatever the node lacks (pip download -r requirements.txt -d WHEELS elsewhere; leave out
+# what the node has); they go into a temporary folder, not into its Python. The default sheet is timed on the full-size
+# synthetic stand-in, then the sweep and the networks with one run a cell, and last the real images of ARCHIVE.
+# Each part ends in OUT/NAME.zip (an export), OUT/NAME.html (its page) and OUT/NAME.json (its summary).
+# PARTS="default sweep models real" chooses; TIMING replaces the timing keys (TIMING='{runs: 1}'); SNAKEMAKE_OPTIONS goes to every part.
+# A part that is interrupted goes on where it stopped when the script is called again.
+set -euo pipefail
+[ $# = 2 ] || [ $# = 4 ] || { sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2; }
+cd "$(dirname "$0")/.."
+wheels=$(realpath "$1")
+mkdir -p "$2"
+out=$(realpath "$2")
+site=${TMPDIR:-/tmp}/epochbench-site-$(id -u)
+
+if [ ! -e "$site/.ready" ]; then
+    python3 -m pip install -q --no-index --no-deps --no-cache-dir --upgrade --target "$site" "$wheels"/*.whl
+    touch "$site/.ready"
+fi
+export PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH} PATH=$site/bin:$PATH PYTHONUNBUFFERED=1
+nvidia-smi --query-gpu=name,driver_version,clocks.sm,temperature.gpu,power.limit --format=csv || true
+
+failed=()
+part() {
+    local name=$1 data=$2 sheet=$3 timing=$4
+    echo "== $name =="
+    # shellcheck disable=SC2086 # options are words
+    python3 -m snakemake --cores all ${SNAKEMAKE_OPTIONS:-} --config dataset="$data" cells="$sheet" timing="$timing" ||
+        failed+=("$name")
+    python3 -m snakemake --cores 1 export --config cells="$sheet" timing="$timing" >/dev/null 2>&1 || true
+    for file in export.zip report/index.html aggregate/summary.json report/speedup.svg; do
+        [ ! -e "results/$file" ] || cp "results/$file" "$out/$name.${file##*.}"
+    done
+}
+
+for name in ${PARTS:-default sweep models real}; do
+    case $name in
+    default) part default "{source: synthetic}" config/cells.tsv "${TIMING:-{\}}" ;;
+    sweep) part sweep "{source: synthetic}" config/sweep.tsv "${TIMING:-{runs: 1\}}" ;;
+    models) part models "{source: synthetic}" config/models.tsv "${TIMING:-{runs: 1\}}" ;;
+    real) [ $# = 2 ] || part real "{archive: '$(realpath "$3")', sha256: $4}" config/cells.tsv "${TIMING:-{runs: 1\}}" ;;
+    esac
+done
+[ ${#failed[@]} = 0 ] || { echo "failed: ${failed[*]}" >&2; exit 1; }
