@@ -10,7 +10,7 @@ CORES ?= all
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick test report lint format dry-run clean requirements
+.PHONY: help run quick test test-faults report export compare history lint format dry-run clean requirements
 
 help:  ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -24,8 +24,20 @@ quick: $(READY)  ## The same in about a minute, on a little synthetic data
 test: $(READY)  ## Set up, then run every test
 	$(BIN)python -m pytest -n auto --maxprocesses 4 $(ARGS)
 
+test-faults: $(READY)  ## Kill it, fill its disk, feed it nonsense: the fault suite alone
+	$(BIN)python -m pytest -n auto --maxprocesses 4 tests/faults $(ARGS)
+
 report: $(READY)  ## Draw figure and page again from the records that exist; never trains
 	$(BIN)snakemake --cores 1 report $(ARGS)
+
+export: $(READY)  ## Pack the records that exist for other machines: results/export.zip
+	$(BIN)snakemake --cores 1 export $(ARGS)
+
+compare: $(READY)  ## Compare with an earlier export: make compare BASE=export.zip
+	$(BIN)snakemake --cores 1 compare --config compare='{base: $(BASE)}' $(ARGS)
+
+history: $(READY)  ## Show the cells over many exports: make history EXPORTS='a.zip b.zip'
+	$(BIN)snakemake --cores 1 history --config compare="{history: [$(shell echo $(EXPORTS) | tr ' ' ',')]}" $(ARGS)
 
 lint: $(READY)  ## Check formatting, style, and the workflow itself
 	$(BIN)ruff check .
