@@ -5,6 +5,7 @@ from unit.examples import record, runs
 
 from epochbench.aggregate import Settings, aggregate, answer, epoch_table, failures, summary_table, write_tables
 from epochbench.errors import BenchmarkError
+from epochbench.exchange import Quarantined
 from epochbench.record import Dataset
 
 SETTINGS = Settings()
@@ -134,6 +135,19 @@ def test_a_failed_hard_gate_keeps_a_cell_out_of_the_headline_and_is_told():
     assert summary["headline"]["best"] == "cpu-tuned"
     assert "Left out because a hard gate failed: cpu-wrong." in answer(summary)[1]
     assert failures(summary) == ["cpu-wrong: untouched: Its checksum is wrong: it was changed after the run."]
+
+
+def test_a_broken_record_of_ones_own_fails_the_run_and_one_that_others_sent_is_only_told():
+    own = Quarantined("results/train/cpu/cpu-a/run-1.json", "not readable")
+    sent = Quarantined("export.zip: records/cpu-b/run-1.json", "its checksum is not the manifest's", imported=True)
+    summary = aggregate(SLOW, SETTINGS, [], [own, sent])
+    assert failures(summary) == ["results/train/cpu/cpu-a/run-1.json: not readable"]
+    assert [file["file"] for file in summary["left_out"]] == [own.file, sent.file]
+
+
+def test_the_runs_of_a_cell_are_found_wherever_they_stand():
+    scattered = [SLOW[0], *TUNED, *SLOW[1:]]
+    assert rows(scattered)["cpu-reference"]["runs"] == 3
 
 
 def test_a_wrong_baseline_gives_no_headline():

@@ -79,7 +79,7 @@ def settings_of_summary():
     return config["statistics"] | config["cost"]
 
 
-def redraw_places(wildcards):
+def redraw_places(wildcards=None):
     """Return what the target report reads."""
     return {
         "records": existing_records(),
@@ -188,16 +188,13 @@ def failed_runs():
     from epochbench.aggregate import Missing
     from epochbench.redraw import last_words
 
-    missing = [(c, run) for c in planned_cells() for run in RUNS]
-    missing = [(c, run) for c, run in missing if not Path(record_path(c, run)).exists()]
-    logs = [
-        f"results/logs/train/{c.device}/{c.cell}/run-{run}.log" for c, run in missing
-    ]
-    return [
-        Missing(c.cell, run, last_words(log))
-        for (c, run), log in zip(missing, logs)
-        if Path(log).exists()
-    ]
+    failed = []
+    for cell in planned_cells():
+        for run in RUNS:
+            log = f"results/logs/train/{cell.device}/{cell.cell}/run-{run}.log"
+            if Path(log).exists() and not Path(record_path(cell, run)).exists():
+                failed.append(Missing(cell.cell, run, last_words(log)))
+    return failed
 
 
 def show_what_succeeded():
@@ -205,15 +202,19 @@ def show_what_succeeded():
     from epochbench.aggregate import Settings
     from epochbench.redraw import Places, redraw
 
-    records = existing_records()
-    if Path(rules.judge_gates.output[0]).exists() or not records or not runs_here():
+    drawn = Path(rules.judge_gates.output[0]).exists()
+    if drawn or not existing_records() or not runs_here():
         return
     failed = failed_runs()
     for run in failed:
         print(f"failed: {run.cell} run {run.run}: {run.error}", file=sys.stderr)
     try:
-        places = Places(records, config["results"]["import"], config["published"])
-        redraw(places, Settings(**settings_of_summary()), notes(), failed)
+        redraw(
+            Places(**redraw_places()),
+            Settings(**settings_of_summary()),
+            notes(),
+            failed,
+        )
     except (BenchmarkError, OSError) as mistake:
         print(f"The page could not be drawn: {mistake}", file=sys.stderr)
     else:

@@ -11,11 +11,11 @@ if "snakemake" in globals():
         if not snakemake.params.base:
             raise BenchmarkError("compare.base is empty; name an export: make compare BASE=export.zip")
         settings = Settings(**snakemake.params.settings)
-        before, left_out = read_export(snakemake.params.base)
+        base = read_export(snakemake.params.base)
         now, broken, _ = read_records(snakemake.params.records)
-        found = compare(before, now, settings.confidence, settings.noise_threshold)
+        found = compare(base.records, now, settings.confidence, settings.noise_threshold)
         write_comparison(found, snakemake.params.base, snakemake.params.folder)
         print(*render_console(found, snakemake.params.base), sep="\n", file=console)
-        for file in left_out + broken:
+        for file in base.left_out + broken:
             print(f"left out: {file.file}: {file.reason}", file=console)
         judge(found, snakemake.params.threshold)

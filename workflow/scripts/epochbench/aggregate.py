@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import groupby
 from pathlib import Path
 from statistics import mean
 
 import pandas as pd
 
 from epochbench import gates, story, wording
-from epochbench.errors import BenchmarkError
+from epochbench.errors import BenchmarkError, in_one_line
 from epochbench.exchange import Quarantined, import_records
-from epochbench.record import Cell, Record, read_record, to_dict, write_json, write_text
+from epochbench.record import Cell, Record, read_record, runs_by_cell, to_dict, write_json, write_text
 from epochbench.statistics import (
     Interval,
     epoch_seconds,
@@ -53,7 +52,7 @@ def aggregate(
     """
     if not records:
         raise BenchmarkError("there is no record under results/train yet; run `snakemake --cores all` first")
-    by_cell = {name: list(runs) for name, runs in groupby(records, key=lambda record: record.cell.cell)}
+    by_cell = runs_by_cell(records)
     settings = replace(settings, baseline=_baseline_here_or_imported(settings.baseline, by_cell))
     base = by_cell.get(settings.baseline)
     reference = (base or records)[0]
@@ -114,7 +113,7 @@ def read_records(paths, imports=()) -> tuple[list[Record], list[Quarantined], li
         try:
             records.append(read_record(path))
         except BenchmarkError as error:
-            left_out.append(Quarantined(str(path), " ".join(str(error).split())[:500]))
+            left_out.append(Quarantined(str(path), in_one_line(error)))
     imported, wrong, notes = import_records(imports, records)
     return records + imported, left_out + wrong, notes
 
@@ -342,7 +341,7 @@ def _sentence(slow: dict, fast: dict, ratio: Interval) -> str:
 
 def failures(summary: dict) -> list[str]:
     """Return a line for each hard gate that failed (the cell, the gate, what it found) and each broken own record."""
-    broken = [f"{file['file']}: {file['reason']}" for file in summary["left_out"] if file["file"].endswith(".json")]
+    broken = [f"{file['file']}: {file['reason']}" for file in summary["left_out"] if not file["imported"]]
     return broken + [
         f"{row['cell']}: {finding['gate']}: {finding['sentence']}"
         for row in summary["cells"]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from epochbench import wording
 from epochbench.errors import BenchmarkError
-from epochbench.exchange import Comparison, created_at, read_export
-from epochbench.record import Record, write_text
+from epochbench.exchange import Comparison, read_export
+from epochbench.record import Record, runs_by_cell, write_text
 from epochbench.statistics import Interval, epoch_seconds
 
 HEADER = ("cell", "verdict", "now / then", "note")
@@ -39,16 +39,25 @@ def write_comparison(found: list[Comparison], base, folder) -> None:
     write_text(folder / "comparison.html", render_comparison(title, rows))
 
 
-def history_rows(exports: list[tuple[str, list[Record]]]) -> list[dict]:
-    """Return a row of texts for each cell: its epoch time in each export, by the export's name, oldest first."""
-    typical = [(name, _epoch_times(records)) for name, records in exports]
-    cells = dict.fromkeys(cell for _, times in typical for cell in times)
-    return [
-        {"cell": cell}
-        | {name: wording.interval_seconds(times[cell]) if cell in times else "" for name, times in typical}
-        | {"newest / oldest": _overall([times[cell] for _, times in typical if cell in times])}
-        for cell in cells
-    ]
+def history_rows(names: list[str], series: dict[str, list[tuple[int, Interval]]]) -> list[dict]:
+    """Return a row of texts for each cell: its epoch time in each export, by the export's name, oldest first.
+
+    `series` has the points of each cell: the export's place among the names, and the epoch time there.
+    """
+    rows = []
+    for cell, points in series.items():
+        told = {names[place]: wording.interval_seconds(typical) for place, typical in points}
+        overall = {"newest / oldest": _overall([typical for _, typical in points])}
+        rows.append({"cell": cell} | dict.fromkeys(names, "") | told | overall)
+    return rows
+
+
+def _series(exports: list[list[Record]]) -> dict[str, list[tuple[int, Interval]]]:
+    series = {}
+    for place, records in enumerate(exports):
+        for cell, typical in _epoch_times(records).items():
+            series.setdefault(cell, []).append((place, typical))
+    return series
 
 
 def _overall(times: list[Interval]) -> str:
@@ -56,10 +65,8 @@ def _overall(times: list[Interval]) -> str:
 
 
 def _epoch_times(records: list[Record]) -> dict[str, Interval]:
-    samples = {}
-    for record in records:
-        samples.setdefault(record.cell.cell, []).append(record.timing.epoch_seconds)
-    return {cell: epoch_seconds(runs) for cell, runs in samples.items()}
+    cells = runs_by_cell(records)
+    return {cell: epoch_seconds([run.timing.epoch_seconds for run in runs]) for cell, runs in cells.items()}
 
 
 def write_history(paths: list[str], folder) -> list[str]:
@@ -71,24 +78,17 @@ def write_history(paths: list[str], folder) -> list[str]:
     from epochbench.report.page import render_comparison
     from epochbench.report.text import markdown_table
 
-    exports, left_out = [], []
-    for path in paths:
-        records, wrong = read_export(path)
-        left_out += [f"{file.file}: {file.reason}" for file in wrong]
-        exports.append((created_at(path), Path(path).stem, records))
-    if not exports:
+    if not paths:
         raise BenchmarkError("compare.history is empty; name exports: make history EXPORTS='a.zip b.zip'")
-    exports.sort(key=lambda export: export[0])
-    named = [(f"{stem}, {created[:10]}", records) for created, stem, records in exports]
-    rows, folder = history_rows(named), Path(folder)
-    series = {cell: [] for cell in (row["cell"] for row in rows)}
-    for position, (_, records) in enumerate(named):
-        for cell, typical in _epoch_times(records).items():
-            series[cell].append((position, typical))
-    svg = draw_history([name for name, _ in named], series, folder / "history.svg")
+    read = [(Path(path).stem, read_export(path)) for path in paths]
+    exports = sorted(read, key=lambda found: found[1].created_at)
+    names = [f"{stem}, {export.created_at[:10]}" for stem, export in exports]
+    series = _series([export.records for _, export in exports])
+    rows, folder = history_rows(names, series), Path(folder)
+    svg = draw_history(names, series, folder / "history.svg")
     write_text(folder / "history.md", f"# History\n\n{markdown_table(rows)}\n")
     write_text(folder / "history.html", render_comparison("Epoch times over many exports", rows, svg))
-    return left_out
+    return [f"{file.file}: {file.reason}" for _, export in exports for file in export.left_out]
 
 
 def regressions(found: list[Comparison], threshold: float) -> list[Comparison]:

@@ -243,7 +243,7 @@ def contradictions(cell: Cell) -> list[str]:
     """Return what makes no sense in one cell, a plain reason each."""
     share = cell.batch_size // cell.processes
     cpu, gpu = cell.device == "cpu", cell.device == "gpu"
-    graph, opaque = cell.execution in ("cuda_graph", "compiled_graph"), cell.memory_format == "onednn"
+    graph, opaque = cell.captures_graph, cell.memory_format == "onednn"
     rules = (
         (cpu and cell.precision in ("tf32", "fp16"), f"precision {cell.precision} is a GPU's; a CPU has fp32 or bf16"),
         (cpu and graph, f"execution {cell.execution} is a GPU's; a CPU has eager or compile"),

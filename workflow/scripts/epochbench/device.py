@@ -71,10 +71,6 @@ class CpuDevice:
         """Tell whether the processor computes in bf16, rather than oneDNN imitating it."""
         return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
-    def autocast_type(self, precision: str) -> torch.dtype | None:
-        """Return the type that autocast computes in, None where it does nothing."""
-        return AUTOCAST_TYPES.get(precision)
-
     def flags(self) -> dict[str, str]:
         """Return what decides the arithmetic and its kernels, read back from torch."""
         return _cpu_flags()
@@ -161,10 +157,6 @@ class CudaDevice:
         """Tell whether the card computes in bf16 itself."""
         return torch.cuda.is_bf16_supported(including_emulation=False)
 
-    def autocast_type(self, precision: str) -> torch.dtype | None:
-        """Return the type that autocast computes in, None where it does nothing."""
-        return AUTOCAST_TYPES.get(precision)
-
     def flags(self) -> dict[str, str]:
         """Return what decides the arithmetic and its kernels, read back from torch."""
         cudnn = torch.backends.cudnn
@@ -189,8 +181,9 @@ def open_device(cell: Cell, index: int = 0):
     """
     torch.set_flush_denormal(True)
     if cell.device == "cpu":
-        _require_features(cell)
-        return CpuDevice()
+        device = CpuDevice()
+        _require_features(cell, device)
+        return device
     if not torch.cuda.is_available() or torch.cuda.device_count() <= index:
         build = "this torch is built without CUDA" if torch.version.cuda is None else f"CUDA {torch.version.cuda}"
         raise BenchmarkError(
@@ -208,9 +201,9 @@ def _set_tf32(in_products: bool, in_cudnn: bool) -> None:
     torch.backends.cudnn.allow_tf32 = in_cudnn
 
 
-def _require_features(cell: Cell) -> None:
+def _require_features(cell: Cell, device: CpuDevice) -> None:
     """Refuse bf16 where oneDNN would only imitate it, many times slower than fp32, and oneDNN where there is none."""
-    if cell.precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if cell.precision == "bf16" and not device.computes_bf16():
         raise BenchmarkError(
             f"cell '{cell.cell}': precision bf16, but this processor ({machine.cpu_model()}) has neither AVX-512 "
             "(avx512bw, avx512vl, avx512dq) nor AVX-NE-CONVERT or an Arm equivalent; use fp32"
@@ -221,7 +214,12 @@ def _require_features(cell: Cell) -> None:
         )
 
 
+def autocast_type(precision: str) -> torch.dtype | None:
+    """Return the type that autocast computes in, None where it does nothing: fp32 and tf32 compute as they are."""
+    return AUTOCAST_TYPES.get(precision)
+
+
 def autocast(device, precision: str):
-    """Return the context that computes in a precision on a device; fp32 and tf32 compute as they are."""
-    kind = AUTOCAST_TYPES.get(precision)
+    """Return the context that computes in a precision on a device."""
+    kind = autocast_type(precision)
     return torch.autocast(device.torch_device.type, dtype=kind or torch.bfloat16, enabled=kind is not None)

@@ -11,15 +11,25 @@ import re
 import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
-from epochbench.errors import BenchmarkError
-from epochbench.record import Record, checksum, parse_record, seal, write_bytes
+from epochbench.errors import BenchmarkError, in_one_line
+from epochbench.record import (
+    MAX_RECORD_BYTES,
+    Record,
+    checksum,
+    is_imported,
+    parse_record,
+    runs_by_cell,
+    seal,
+    to_json,
+    write_bytes,
+)
 from epochbench.statistics import Interval, speedup, verdict
 
 EXPORT_VERSION = 1
 MANIFEST = "manifest.json"
 MAX_MEMBERS = 20_000
-MAX_MEMBER_BYTES = 4 * 2**20
 MAX_TOTAL_BYTES = 512 * 2**20
 RECORD_NAME = re.compile(r"records/[a-z0-9@._-]{1,200}/run-[1-9][0-9]{0,4}\.json")
 # The same zip from the same records, whenever it is made.
@@ -28,10 +38,11 @@ ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A file that was left out, and why."""
+    """A file that was left out, and why; what others sent is no failure of this run."""
 
     file: str
     reason: str
+    imported: bool = False
 
 
 def write_export(records: list[Record], path, created_at: str) -> None:
@@ -41,7 +52,9 @@ def write_export(records: list[Record], path, created_at: str) -> None:
     """
     if not records:
         raise BenchmarkError("there is no record under results/train yet; run `snakemake --cores all` first")
-    members = {f"records/{record.cell.cell}/run-{record.run}.json": _as_bytes(asdict(record)) for record in records}
+    members = {
+        f"records/{record.cell.cell}/run-{record.run}.json": to_json(asdict(record)).encode() for record in records
+    }
     manifest = {
         "epochbench_export": EXPORT_VERSION,
         "created_at": created_at,
@@ -50,17 +63,21 @@ def write_export(records: list[Record], path, created_at: str) -> None:
     }
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in {MANIFEST: _as_bytes(manifest), **members}.items():
+        for name, content in {MANIFEST: to_json(manifest).encode(), **members}.items():
             archive.writestr(zipfile.ZipInfo(name, ZIP_EPOCH), content, zipfile.ZIP_DEFLATED)
     write_bytes(path, packed.getvalue())
 
 
-def _as_bytes(document: dict) -> bytes:
-    return (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()
+class Export(NamedTuple):
+    """What an export holds: its valid records, what was left out, and when it was made as its manifest says."""
+
+    records: list[Record]
+    left_out: list[Quarantined]
+    created_at: str
 
 
-def read_export(path) -> tuple[list[Record], list[Quarantined]]:
-    """Read an export: its valid records, and what was left out with the reason.
+def read_export(path) -> Export:
+    """Read an export and leave out, by name and with the reason, whatever in it is no valid record.
 
     Raises BenchmarkError where the file as a whole is no export.
     """
@@ -71,17 +88,12 @@ def read_export(path) -> tuple[list[Record], list[Quarantined]]:
         raise BenchmarkError(f"{path}: not readable as an export ({error}); make it with `make export`") from error
 
 
-def created_at(path) -> str:
-    """Return when an export was made, as its manifest says; a text without meaning where it does not."""
-    with zipfile.ZipFile(path) as archive:
-        return str(json.loads(_bounded(archive, archive.getinfo(MANIFEST))).get("created_at", ""))[:32]
-
-
-def _read_members(path, archive: zipfile.ZipFile) -> tuple[list[Record], list[Quarantined]]:
+def _read_members(path, archive: zipfile.ZipFile) -> Export:
     members = archive.infolist()
     if len(members) > MAX_MEMBERS or sum(member.file_size for member in members) > MAX_TOTAL_BYTES:
         raise ValueError(f"it holds more than {MAX_MEMBERS:,} files or {MAX_TOTAL_BYTES // 2**20} MiB")
-    promised = _promised(archive)
+    manifest = _manifest(archive)
+    promised = manifest["records"]
     records, left_out, seen = [], [], set()
     for member in members:
         if member.filename == MANIFEST:
@@ -89,20 +101,20 @@ def _read_members(path, archive: zipfile.ZipFile) -> tuple[list[Record], list[Qu
         try:
             record = _read_member(archive, member, promised, seen)
         except (BenchmarkError, ValueError, zipfile.BadZipFile) as error:
-            left_out.append(Quarantined(f"{path}: {member.filename[:200]}", _first_line(error)))
+            left_out.append(_wrong(f"{path}: {member.filename[:200]}", in_one_line(error)))
         else:
             records.append(record)
     missing = set(promised) - {member.filename for member in members}
-    left_out += [Quarantined(f"{path}: {name[:200]}", "its manifest names it, but it is not there") for name in missing]
-    return records, left_out
+    left_out += [_wrong(f"{path}: {name[:200]}", "its manifest names it, but it is not there") for name in missing]
+    return Export(records, left_out, str(manifest.get("created_at", ""))[:32])
 
 
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]
+def _wrong(file: str, reason: str) -> Quarantined:
+    return Quarantined(file, reason, imported=True)
 
 
-def _promised(archive: zipfile.ZipFile) -> dict[str, str]:
-    """Return the manifest's checksums by name."""
+def _manifest(archive: zipfile.ZipFile) -> dict:
+    """Return the manifest: `records` has the checksums by name."""
     try:
         content = _bounded(archive, archive.getinfo(MANIFEST))
         manifest = json.loads(content)
@@ -114,15 +126,15 @@ def _promised(archive: zipfile.ZipFile) -> dict[str, str]:
         raise ValueError(f"its manifest has version {str(version)[:20]}, this code reads {EXPORT_VERSION}")
     if not isinstance(promised, dict) or not all(isinstance(value, str) for value in promised.values()):
         raise ValueError("its manifest does not name records and checksums")
-    return promised
+    return manifest
 
 
 def _bounded(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     """Read a member, however large it says or turns out to be, in bounded memory."""
     with archive.open(member) as stream:
-        content = stream.read(MAX_MEMBER_BYTES + 1)
-    if len(content) > MAX_MEMBER_BYTES:
-        raise ValueError(f"larger than {MAX_MEMBER_BYTES // 2**20} MiB")
+        content = stream.read(MAX_RECORD_BYTES + 1)
+    if len(content) > MAX_RECORD_BYTES:
+        raise ValueError(f"larger than {MAX_RECORD_BYTES // 2**20} MiB")
     return content
 
 
@@ -149,24 +161,24 @@ def import_records(paths: list[str], own: list[Record]) -> tuple[list[Record], l
     found, left_out, notes, taken = [], [], [], {(record.cell.cell, record.run) for record in own}
     for path in paths:
         try:
-            records, wrong = read_export(path)
+            export = read_export(path)
         except BenchmarkError as error:
-            left_out.append(Quarantined(str(path), _first_line(error)))
+            left_out.append(_wrong(str(path), in_one_line(error)))
             continue
-        left_out += wrong
-        for record in map(_renamed, records):
+        left_out += export.left_out
+        for record in map(_renamed, export.records):
             if (record.cell.cell, record.run) in taken:
-                left_out.append(Quarantined(f"{path}: {record.cell.cell} run {record.run}", "occurs in two exports"))
+                left_out.append(_wrong(f"{path}: {record.cell.cell} run {record.run}", "occurs in two exports"))
                 continue
             taken.add((record.cell.cell, record.run))
             found.append(record)
-        notes += _differences(path, records, own)
+        notes += _differences(path, export.records, own)
     return found, left_out, notes
 
 
 def _renamed(record: Record) -> Record:
     node = re.sub(r"[^a-z0-9.-]+", "-", record.machine.node.lower()).strip("-") or "elsewhere"
-    name = record.cell.cell if "@" in record.cell.cell else f"{record.cell.cell}@{node[:60]}"
+    name = record.cell.cell if is_imported(record.cell.cell) else f"{record.cell.cell}@{node[:60]}"
     return seal(replace(record, cell=replace(record.cell, cell=name)))
 
 
@@ -192,15 +204,8 @@ class Comparison:
 
 def compare(before: list[Record], now: list[Record], confidence: float, threshold: float) -> list[Comparison]:
     """Compare two sets of records cell by cell: FASTER, SLOWER, SAME, AMBIGUOUS, or why there is nothing to compare."""
-    old, new = _by_cell(before), _by_cell(now)
+    old, new = runs_by_cell(before), runs_by_cell(now)
     return [_compare_cell(name, old.get(name), new.get(name), confidence, threshold) for name in {**new, **old}]
-
-
-def _by_cell(records: list[Record]) -> dict[str, list[Record]]:
-    cells = {}
-    for record in records:
-        cells.setdefault(record.cell.cell, []).append(record)
-    return cells
 
 
 def _compare_cell(name, old, new, confidence, threshold) -> Comparison:

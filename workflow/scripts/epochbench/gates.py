@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from epochbench.archive import CLASSES
-from epochbench.record import Finding, Record, checksum, threads_of
+from epochbench.record import Finding, Record, checksum, is_imported, threads_of
 
 HARD, SOFT = "hard", "soft"
 CHANCE_LOSS = math.log(CLASSES)
@@ -219,7 +219,7 @@ def same_data_same_code(records: list[Record], baseline: list[Record]) -> Findin
 
     Runs of another machine's export (cell@node) may differ from ours, which the page notes, but not among themselves.
     """
-    imported = [record for record in [*records, *baseline] if "@" in record.cell.cell]
+    imported = [record for record in [*records, *baseline] if is_imported(record.cell.cell)]
     every = records if imported else [*records, *baseline]
     data = len({record.dataset.fingerprint for record in every})
     code = len({record.code.digest for record in every})

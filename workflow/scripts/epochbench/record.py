@@ -37,6 +37,16 @@ class Cell:
     gpu_model: str | None = None
     constraint: str | None = None
 
+    @property
+    def captures_graph(self) -> bool:
+        """Tell whether the step is captured once and replayed, one launch for all its kernels."""
+        return self.execution in ("cuda_graph", "compiled_graph")
+
+
+def is_imported(cell: str) -> bool:
+    """Tell whether a cell came with an export: its name then ends in the node that it was timed on."""
+    return "@" in cell
+
 
 def threads_of(asked: int | str | None, cores: int) -> int:
     """Return how many threads a cell's `threads` means: a number, a share such as 1/2 (at least 1), or None for all."""
@@ -242,6 +252,14 @@ class Record:
     schema_version: int = SCHEMA_VERSION
 
 
+def runs_by_cell(records: list[Record]) -> dict[str, list[Record]]:
+    """Return the runs of each cell, cells and runs in the order in which they came."""
+    cells = {}
+    for record in records:
+        cells.setdefault(record.cell.cell, []).append(record)
+    return cells
+
+
 def checksum(record: Record) -> str:
     """Return the SHA-256 of all that was measured: everything but the verdicts on it and the checksum itself."""
     return _document_checksum(to_dict(record))
@@ -274,9 +292,14 @@ def write_bytes(path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def to_json(value) -> str:
+    """Return the text of a JSON file; NaN is refused, since JSON has none."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
+
+
 def write_json(path, value) -> None:
-    """Write JSON whole or not at all; NaN is refused, since JSON has none."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    """Write JSON whole or not at all."""
+    write_text(path, to_json(value))
 
 
 def write_record(path, record: Record) -> None:

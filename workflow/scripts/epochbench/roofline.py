@@ -2,6 +2,7 @@
 
 import torch
 
+from epochbench.device import autocast_type
 from epochbench.record import Limit, Peaks
 from epochbench.work import compulsory_values, count_work
 
@@ -39,7 +40,7 @@ def _best_seconds(device, action) -> float:
 def _matrix_flop_per_second(device, precision: str) -> float:
     size = PRODUCT_SIZE[device.torch_device.type]
     left, right = (torch.rand(size, size, device=device.torch_device) for _ in range(2))
-    kind = device.autocast_type(precision)
+    kind = autocast_type(precision)
     left, right = (left.to(kind), right.to(kind)) if kind else (left, right)
     found = left @ right
     with torch.inference_mode(), device.tf32(precision == "tf32"):
@@ -78,7 +79,7 @@ def limit(cell, images: int, peaks: Peaks) -> Limit:
     work = [(op.flop * images, op.values * images * size + op.weights * steps * WEIGHT_BYTES) for op in operators]
     flop, moved = (sum(column) for column in zip(*work, strict=True))
     compulsory = images * (compulsory_values() * WEIGHT_BYTES + LABEL_BYTES) + operators[-1].weights * steps * 4
-    launches = steps if "graph" in cell.execution else steps * len(operators)
+    launches = steps if cell.captures_graph else steps * len(operators)
     bounds = {
         "arithmetic": flop / peak,
         "memory": moved / bandwidth,

@@ -62,7 +62,7 @@ class Step:
         self.precision = cell.precision
         self.micro_batch = cell.micro_batch
         # A graph holds one kernel rather than many, and only the fused update takes the scale that fp16 needs.
-        fused = "graph" in cell.execution or cell.precision == "fp16"
+        fused = cell.captures_graph or cell.precision == "fp16"
         self.optimizer = Momentum(network.parameters(), protocol.learning_rate, protocol.momentum, fused)
         self.steps_taken = self.images_taken = 0
         self.seconds = 0.0

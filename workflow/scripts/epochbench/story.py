@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from epochbench.record import Record
+from epochbench.record import Record, is_imported
 from epochbench.statistics import speedup
 
 SECONDS_PER_HOUR = 3600
@@ -17,13 +17,18 @@ def ladders(cells: list[dict], by_cell: dict[str, list[Record]], confidence: flo
     """
     rungs, last = [], None
     for device in ("cpu", "gpu"):
-        chain = _chain([row for row in cells if row["device"] == device and row["valid"] and "@" not in row["cell"]])
+        chain = _chain([row for row in cells if row["device"] == device and _own(row)])
         if len(chain) < 2 and not (chain and last):
             continue
         for before, row in zip([last, *chain], chain, strict=False):
             rungs.append(_rung(before, row, by_cell, confidence))
         last = chain[-1]
     return rungs if len(rungs) > 1 else []
+
+
+def _own(row: dict) -> bool:
+    """Tell whether a cell was timed here and passed its hard gates."""
+    return row["valid"] and not is_imported(row["cell"])
 
 
 def _chain(rows: list[dict]) -> list[dict]:
@@ -88,7 +93,7 @@ def _batches(cells: list[dict]) -> list[dict]:
     """Return for each batch size that both devices have the fastest cell of each, and their ratio."""
     fastest = {}
     for row in cells:
-        if row["valid"] and "@" not in row["cell"] and row["settings"]["model"] == cells[0]["settings"]["model"]:
+        if _own(row) and row["settings"]["model"] == cells[0]["settings"]["model"]:
             place = fastest.setdefault(row["settings"]["batch_size"], {})
             best = place.get(row["device"])
             if best is None or row["epoch_seconds"]["estimate"] < best["epoch_seconds"]["estimate"]:

@@ -16,8 +16,8 @@ def draw_report(summary: dict, epochs, published: list[dict], folder, samples=No
     """Write speedup and waterfall as png, svg, pdf and csv, index.html and summary.md into a folder.
 
     `summary` is aggregate's summary.json, `epochs` its epochs.csv as a table, `published` the rows of published.tsv,
-    `samples` the picture of some training images, where there is one. Without two rungs there is no waterfall: its
-    files say so.
+    `samples` the picture of some training images, where there is one. Without two rungs there is no waterfall, nor are
+    an earlier one's files kept.
     """
     from epochbench.record import write_text
 
