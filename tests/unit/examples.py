@@ -28,7 +28,7 @@ BASE = Record(
     wall_seconds=30.0,
     protocol=Protocol(),
     dataset=Dataset("CIFAR-10", False, "ab" * 32, 50_000, 10_000),
-    timing=Timing([2.0, 2.2, 2.1], None, 3.0, 0.5, 0.4, 1.0, 24_000.0),
+    timing=Timing([2.0, 2.2, 2.1], None, 3.0, 0.5, 0.4, 1.0, 24_000.0, 0.3, 0.9, 1.5),
     training=Training(39_558, 50, [2.4, 2.3], [2.2, 2.1, 2.0], 0.3, 2**30),
     machine=Machine(
         "0123456789abcdef", "node1", "Linux", "A CPU", 8, 2**34, 1, 8, 1, 1, None, None, "3.11", "2.15", None, None

@@ -21,6 +21,8 @@ from epochbench.statistics import (
     verdict,
 )
 
+AFTERWARDS = ("evaluation_seconds", "check_seconds", "calibration_seconds")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -192,6 +194,7 @@ def _summarise(runs: list[Record], base: list[Record] | None, reference: Record,
         "start_seconds": mean(run.timing.start_seconds for run in runs),
         "load_seconds": mean(run.timing.load_seconds for run in runs),
         "first_step_seconds": mean(run.timing.first_step_seconds for run in runs),
+        **{part: _mean_where_known(runs, part) for part in AFTERWARDS},
         "wall_seconds": mean(run.wall_seconds for run in runs),
         "test_accuracy": mean(run.training.test_accuracy for run in runs),
         "final_loss": mean(run.training.epoch_losses[-1] for run in runs),
@@ -205,6 +208,12 @@ def _summarise(runs: list[Record], base: list[Record] | None, reference: Record,
         "gpu_joules_per_epoch": _joules_per_epoch(runs, "gpu_energy_joules"),
         "cpu_joules_per_epoch": _joules_per_epoch(runs, "cpu_energy_joules"),
     }
+
+
+def _mean_where_known(runs: list[Record], part: str) -> float | None:
+    """Return the mean seconds of a part of the runs, None where a record of an older version does not tell."""
+    known = [getattr(run.timing, part) for run in runs if getattr(run.timing, part) is not None]
+    return mean(known) if known else None
 
 
 def _limit(runs: list[Record], seconds: float) -> dict | None:

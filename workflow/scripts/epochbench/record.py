@@ -93,6 +93,9 @@ class Timing:
     first_step_seconds: float
     warmup_seconds: float
     images_per_second: float
+    evaluation_seconds: float | None = None
+    check_seconds: float | None = None
+    calibration_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -361,6 +364,7 @@ def _from_version_1(old: dict) -> dict:
     """Add what version 2 brought: the settings of that time, and null for what was not measured."""
     settings = {"layers": "published", "autotune": "off", "gpu_model": None, "constraint": None}
     unknown = {"gpu_energy_joules": None, "cpu_energy_joules": None, "flags": {}}
+    untimed = dict.fromkeys(("evaluation_seconds", "check_seconds", "calibration_seconds"))
     gone = ("flop_per_epoch", "peak_flop_per_second")
     evidence = {key: value for key, value in old["evidence"].items() if key not in gone}
     return old | {
@@ -368,6 +372,7 @@ def _from_version_1(old: dict) -> dict:
         "cell": old["cell"] | settings,
         "machine": old["machine"] | {"threads_per_core": None},
         "conditions": old["conditions"] | unknown,
+        "timing": old["timing"] | untimed,
         "evidence": evidence,
         "peaks": None,
         "limit": None,

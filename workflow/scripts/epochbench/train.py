@@ -142,7 +142,9 @@ def measure(task: Task, team, console=None) -> Measurement:
     )
     peak_memory_bytes = team.total([device.peak_memory_bytes()])[0]
     keep_freed_memory()  # the clock has stopped; evaluation and gates need not be slow on any cell
+    lap = _laps()
     evaluation = _evaluate(task, network, device) if team.rank == 0 else _Evaluation(0.0, 0.0)
+    evaluated = lap()
     training = Training(
         parameters=count_parameters(network),
         steps_per_epoch=len(batches),
@@ -153,8 +155,21 @@ def measure(task: Task, team, console=None) -> Measurement:
     )
     conditions = _conditions(task, team, device, load, timed)
     evidence = _evidence(task, team, device, network, warmup, timed, evaluation)
+    checked = lap()
     peaks = _team_peaks(team, calibrate(device, task.cell.precision))
+    timing = replace(timing, evaluation_seconds=evaluated, check_seconds=checked, calibration_seconds=lap())
     return Measurement(timing, training, device.gpu(), conditions, evidence, peaks, limit(task.cell, images, peaks))
+
+
+def _laps():
+    """Return a function that tells the seconds since it was last called, or made."""
+    last = [time.perf_counter()]
+
+    def lap() -> float:
+        last.append(time.perf_counter())
+        return round(last[-1] - last[-2], 3)
+
+    return lap
 
 
 def _team_peaks(team, peaks: Peaks) -> Peaks:

@@ -38,7 +38,7 @@ def _interval(typical: Interval) -> str:
 
 
 def where_time_goes(summary: dict) -> list[dict]:
-    """Return per cell the seconds of a run's parts: start, load, first step, one epoch, and the whole run."""
+    """Return per cell the seconds of a run's parts, and of the whole run."""
     return [
         {
             "cell": row["cell"],
@@ -46,12 +46,19 @@ def where_time_goes(summary: dict) -> list[dict]:
             "load to device": wording.seconds(row["load_seconds"]),
             "first step": wording.seconds(row["first_step_seconds"]),
             "one epoch": wording.interval_seconds(Interval(**row["epoch_seconds"])),
+            "evaluation": _known_seconds(row["evaluation_seconds"]),
+            "checks": _known_seconds(row["check_seconds"]),
+            "calibration": _known_seconds(row["calibration_seconds"]),
             "whole run": wording.seconds(row["wall_seconds"]),
             "peak memory": f"{wording.count(row['peak_memory_bytes'] / 2**20)} MiB",
             "page faults": wording.count(row["minor_page_faults"]),
         }
         for row in summary["cells"]
     ]
+
+
+def _known_seconds(value: float | None) -> str:
+    return UNKNOWN if value is None else wording.seconds(value)
 
 
 def limit_rows(summary: dict) -> list[dict]:
