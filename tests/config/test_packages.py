@@ -43,6 +43,7 @@ def test_every_import_of_the_package_is_a_named_package():
         "yaml": "pyyaml",
         "pynvml": "nvidia-ml-py",
         "markupsafe": "jinja2",
+        "jsonschema_rs": "jsonschema-rs",
         "axe_playwright_python": "axe-playwright-python",
     }
     sources = [*(REPOSITORY / "workflow").rglob("*.py"), *(REPOSITORY / "tests").rglob("*.py")]
