@@ -72,7 +72,7 @@ def describe_machine(gpu: Gpu | None) -> Machine:
         governor=machine.governor(),
         gpu=gpu,
         python=platform.python_version(),
-        torch=torch.__version__,
+        torch=str(torch.__version__),  # a text of a class of its own, which no schema knows
         cuda=torch.version.cuda,
         slurm_job=os.environ.get("SLURM_JOB_ID"),
     )
