@@ -9,8 +9,13 @@ CORES ?= all
 # Options for Snakemake, such as ARGS="--configfile config/quick.yaml".
 ARGS ?=
 
+# Snakemake keeps a cache at home; where nobody can write there, it gets a place here.
+ifneq ($(shell mkdir -p "$${XDG_CACHE_HOME:-$$HOME/.cache}" 2>/dev/null && echo writable),writable)
+export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
+endif
+
 .DEFAULT_GOAL := help
-.PHONY: help run quick test test-faults report export compare history lint format dry-run clean requirements
+.PHONY: help run quick test test-faults report export compare history lint audit format dry-run clean requirements
 
 help:  ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -25,7 +30,7 @@ test: $(READY)  ## Set up, then run every test
 	$(BIN)python -m pytest -n auto --maxprocesses 4 $(ARGS)
 
 test-faults: $(READY)  ## Kill it, fill its disk, feed it nonsense: the fault suite alone
-	$(BIN)python -m pytest -n auto --maxprocesses 4 tests/faults $(ARGS)
+	$(BIN)python -m pytest -n auto --maxprocesses 4 -m fault $(ARGS)
 
 report: $(READY)  ## Draw figure and page again from the records that exist; never trains
 	$(BIN)snakemake --cores 1 report $(ARGS)
@@ -44,6 +49,9 @@ lint: $(READY)  ## Check formatting, style, and the workflow itself
 	$(BIN)ruff format --check .
 	$(BIN)snakefmt --check Snakefile workflow/rules
 	$(BIN)snakemake --lint
+
+audit: $(READY)  ## Look the pinned packages up in the list of known vulnerabilities
+	sh workflow/audit.sh $(patsubst %/,%,$(BIN))
 
 format: $(READY)  ## Format Python and Snakemake files
 	$(BIN)ruff check --fix .

@@ -1,5 +1,6 @@
 """What tests share: a small synthetic archive, its shards, and a copy of the repository to run Snakemake in."""
 
+import itertools
 import shutil
 import subprocess
 
@@ -57,6 +58,13 @@ def pytest_addoption(parser):
     parser.addoption("--skips-fail", action="store_true", help="CI installs every tool, so that none may be missed")
 
 
+def pytest_itemcollected(item):
+    """Note what goes wrong in a test where its report finds it, in whichever process the test runs."""
+    for marker in item.iter_markers("fault"):
+        item.user_properties.append(("fault", marker.args))
+        return
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
@@ -64,3 +72,20 @@ def pytest_runtest_makereport(item, call):
     if missing_tool and item.config.getoption("--skips-fail"):
         report.outcome = "failed"
     return report
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the table of faults: how many of each kind were tried, and what came of them."""
+    rows = {}
+    for report in itertools.chain(*(terminalreporter.stats.get(kind, []) for kind in ("passed", "failed", "error"))):
+        for kind, outcome in [value for name, value in getattr(report, "user_properties", []) if name == "fault"]:
+            if report.when == "call" or report.failed:
+                row = rows.setdefault(kind, {"tried": 0, "survived": 0, "refused": 0, "silent": 0})
+                row["tried"] += 1
+                row[outcome if report.passed else "silent"] += 1
+    if rows:
+        total = {column: sum(row[column] for row in rows.values()) for column in next(iter(rows.values()))}
+        terminalreporter.section("faults")
+        terminalreporter.write_line(f"{'':<24}" + "".join(f"{column:>10}" for column in total))
+        for kind, row in [*sorted(rows.items()), ("all", total)]:
+            terminalreporter.write_line(f"{kind:<24}" + "".join(f"{count:>10}" for count in row.values()))

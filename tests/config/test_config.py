@@ -45,6 +45,7 @@ def test_a_run_gets_the_protocol_of_the_config():
     assert protocol(resolve_config({})).max_seconds == resolve_config({})["timing"]["max_seconds"]
 
 
+@pytest.mark.fault("configs", "refused")
 @pytest.mark.parametrize(
     ("config", "line"),
     [
@@ -74,6 +75,7 @@ def test_a_mistake_is_told_in_one_line_with_its_key_value_and_remedy(config, lin
     assert found.startswith(line)
 
 
+@pytest.mark.fault("configs", "refused")
 def test_all_mistakes_are_told_at_once():
     found = problems({"timing": {"runs": 0, "seed": -1}, "devices": {"gpu": "x"}, "nonsense": 1})
     assert len(found) == 4
@@ -87,6 +89,7 @@ def test_numbers_given_on_the_command_line_are_numbers():
     assert resolved["devices"]["cpu"] is True
 
 
+@pytest.mark.fault("configs", "refused")
 @pytest.mark.parametrize(
     ("row", "line"),
     [
@@ -118,12 +121,14 @@ def test_a_wrong_row_is_named(tmp_path, row, line):
     assert sheet_problems(sheet(tmp_path, row))[0].startswith(line)
 
 
+@pytest.mark.fault("configs", "refused")
 def test_all_wrong_rows_are_told_at_once(tmp_path):
     found = sheet_problems(sheet(tmp_path, "a\tcpu", "a\tcpu", "b\ttpu", "c\tcpu\t\ttf32"))
     assert [line.split(":")[0] for line in found] == [f"cells.tsv, row '{name}'" for name in "bca"]
     assert "occurs 2 times" in found[2]
 
 
+@pytest.mark.fault("configs", "refused")
 @pytest.mark.parametrize(
     ("content", "line"),
     [
@@ -140,6 +145,7 @@ def test_a_wrong_sheet_is_told(tmp_path, content, line):
     assert line in sheet_problems(tmp_path / "cells.tsv")[0]
 
 
+@pytest.mark.fault("configs", "refused")
 def test_a_sheet_that_is_no_text_is_told(tmp_path):
     (tmp_path / "cells.tsv").write_bytes(b"\xff\xfe\x00c")
     assert "not UTF-8" in sheet_problems(tmp_path / "cells.tsv")[0]
@@ -162,6 +168,7 @@ def test_the_published_results_are_the_posts():
     assert cpu["images"] == gpu["images"] == 50_000
 
 
+@pytest.mark.fault("configs", "refused")
 def test_a_wrong_published_row_is_named(tmp_path):
     path = tmp_path / "published.tsv"
     path.write_text("label\tdevice\thardware\tseconds\timages\tstatistic\tsource\nx\tcpu\ty\tfast\t1\tz\ts\n")

@@ -2,11 +2,13 @@
 
 import random
 import string
+import subprocess
 
+import pytest
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support import REPOSITORY
+from support import REPOSITORY, SNAKEMAKE
 
 from epochbench.config import read_cells, resolve_config
 from epochbench.errors import BenchmarkError
@@ -57,6 +59,7 @@ def refusal_of(read, *arguments):
     return None
 
 
+@pytest.mark.fault("configs", "refused")
 @settings(max_examples=1500, deadline=None)
 @given(config=st.fixed_dictionaries({}, optional=TOP))
 @example({"cells": "\x00"})
@@ -81,6 +84,7 @@ fields = st.one_of(
 )
 
 
+@pytest.mark.fault("configs", "refused")
 @settings(max_examples=1500, deadline=None)
 @given(
     header=st.lists(st.one_of(st.sampled_from(COLUMNS), fields), min_size=1, max_size=8),
@@ -95,3 +99,33 @@ def test_any_sheet_is_valid_or_refused_in_plain_lines(tmp_path_factory, header, 
     refusal = refusal_of(read_cells, path)
     path.unlink()
     assert refusal is None or path.name in refusal
+
+
+@pytest.fixture(scope="module")
+def one_clone(tmp_path_factory, repository_copy):
+    return repository_copy(tmp_path_factory.mktemp("configs") / "clone")
+
+
+@pytest.mark.fault("configs", "refused")
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"cells": "$(touch pwned).tsv"},
+        {"dataset": {"archive": "; touch pwned", "sha256": "a" * 64}},
+        {"statistics": {"baseline": "`touch pwned`"}},
+        {"timing": {"runs": "a lot"}},
+        {"cluster": {"partition": "x; touch pwned"}},
+        {"results": {"import": ["no such.zip"]}},
+        {"cells": None, "timing": [], "dataset": 3},
+    ],
+    ids=lambda config: next(iter(config)),
+)
+def test_the_real_snakemake_refuses_it_in_plain_lines(one_clone, config):
+    (one_clone / "mine.yaml").write_text(yaml.safe_dump(config))
+    command = [*SNAKEMAKE, "-n", "--cores", "1", "--configfile", "mine.yaml"]
+    done = subprocess.run(command, cwd=one_clone, capture_output=True, text=True, check=False)
+    said = done.stdout + done.stderr
+    assert "Traceback" not in said
+    assert done.returncode != 0
+    assert "nothing was run" in said
+    assert not list(one_clone.rglob("pwned"))

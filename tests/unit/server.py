@@ -13,6 +13,7 @@ class Site:
         self.behaviour = "good"
         self.requests = []
         self.released = threading.Event()
+        self.tenths = 0
 
     def url(self, name="archive.tar.gz"):
         return f"http://127.0.0.1:{self.port}/{name}"
@@ -50,6 +51,23 @@ class _Handler(BaseHTTPRequestHandler):
     def truncates(self, site, body, start):
         self._head(len(body), start)
         self.wfile.write(body[: len(body) // 3])
+
+    def cut(self, site, body, start):
+        """End the connection after `site.tenths` of what was promised."""
+        self._head(len(body), start)
+        self.wfile.write(body[: len(body) * site.tenths // 10])
+
+    def drips(self, site, body, start):
+        self._head(len(body), start)
+        for at in range(0, len(body), 1 + len(body) // 20):
+            self.wfile.write(body[at : at + 1 + len(body) // 20])
+            self.wfile.flush()
+            site.released.wait(0.05)
+
+    def longer(self, site, body, start):
+        """Send more than the archive holds, and say so."""
+        self._head(len(body) + 1000, start)
+        self.wfile.write(body + b"\0" * 1000)
 
     def stalls(self, site, body, start):
         self._head(len(body), start)

@@ -48,6 +48,7 @@ def test_downloads_and_says_where_from(site, tmp_path, content):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.tar.gz", "manifest.json"]
 
 
+@pytest.mark.fault("network", "survived")
 @pytest.mark.parametrize("fault", ["truncates once", "stalls once", "busy once"])
 def test_goes_on_where_a_broken_download_stopped(site, tmp_path, content, fault):
     site.behaviour = fault
@@ -59,6 +60,7 @@ def test_goes_on_where_a_broken_download_stopped(site, tmp_path, content, fault)
         assert 0 < int(second.removeprefix("bytes=").rstrip("-")) <= len(content) // 3
 
 
+@pytest.mark.fault("network", "survived")
 def test_begins_anew_where_the_server_cannot_continue(site, tmp_path, content):
     digest = hashlib.sha256(content).hexdigest()
     (tmp_path / f"d.tar.gz.{digest[:16]}.part").write_bytes(content[:1000])
@@ -67,6 +69,7 @@ def test_begins_anew_where_the_server_cannot_continue(site, tmp_path, content):
     assert (tmp_path / "d.tar.gz").read_bytes() == content
 
 
+@pytest.mark.fault("network", "survived")
 def test_continues_the_download_of_an_earlier_process(site, tmp_path, content):
     digest = hashlib.sha256(content).hexdigest()
     (tmp_path / f"d.tar.gz.{digest[:16]}.part").write_bytes(content[:1000])
@@ -75,6 +78,7 @@ def test_continues_the_download_of_an_earlier_process(site, tmp_path, content):
     assert (tmp_path / "d.tar.gz").read_bytes() == content
 
 
+@pytest.mark.fault("network", "survived")
 def test_a_wrong_beginning_from_an_earlier_process_is_thrown_away(site, tmp_path, content):
     digest = hashlib.sha256(content).hexdigest()
     (tmp_path / f"d.tar.gz.{digest[:16]}.part").write_bytes(b"\x1f\x8b" + b"x" * 998)
@@ -83,6 +87,7 @@ def test_a_wrong_beginning_from_an_earlier_process_is_thrown_away(site, tmp_path
     assert (tmp_path / "d.tar.gz").read_bytes() == content
 
 
+@pytest.mark.fault("network", "refused")
 def test_a_wrong_checksum_is_refused_with_both(site, tmp_path, content):
     site.behaviour = "lies"
     with pytest.raises(BenchmarkError, match="its sha256 is") as refusal:
@@ -93,6 +98,7 @@ def test_a_wrong_checksum_is_refused_with_both(site, tmp_path, content):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fault("network", "survived")
 @pytest.mark.parametrize("fault", ["lies", "missing", "html", "disguised", "loops", "huge", "busy", "truncates"])
 def test_a_mirror_helps_whatever_is_wrong_with_the_first(site, tmp_path, content, fault):
     site.behaviour = fault
@@ -102,6 +108,7 @@ def test_a_mirror_helps_whatever_is_wrong_with_the_first(site, tmp_path, content
     assert (tmp_path / "d.tar.gz").read_bytes() == content
 
 
+@pytest.mark.fault("network", "refused")
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
@@ -122,6 +129,7 @@ def test_without_an_archive_fail_names_the_cause_and_three_ways_on(site, tmp_pat
         assert way in str(refusal.value)
 
 
+@pytest.mark.fault("network", "survived")
 @pytest.mark.parametrize(
     "address", ["http://127.0.0.1:9/a.tar.gz", "http://epochbench.invalid/a.tar.gz", "http://127.0.0.1:99999/a"]
 )
@@ -131,6 +139,48 @@ def test_without_network_the_labelled_stand_in_is_made(site, tmp_path, content, 
     assert manifest["name"] == "synthetic stand-in, seed 2021"
     assert "Making the synthetic stand-in" in said
     assert len(read_archive(tmp_path / "d.tar.gz").train.labels) == 50
+
+
+@pytest.mark.fault("network", "survived")
+@pytest.mark.parametrize("tenths", range(10))
+def test_goes_on_wherever_the_connection_was_cut(site, tmp_path, content, tenths):
+    site.behaviour, site.tenths = "cut once", tenths
+    fetch(site, tmp_path, content)
+    assert (tmp_path / "d.tar.gz").read_bytes() == content
+    assert len(site.requests) == 2
+
+
+@pytest.mark.fault("network", "survived")
+def test_a_slow_server_is_waited_for(site, tmp_path, content):
+    site.behaviour = "drips"
+    fetch(site, tmp_path, content)
+    assert (tmp_path / "d.tar.gz").read_bytes() == content
+
+
+@pytest.mark.fault("network", "refused")
+def test_more_than_the_archive_is_refused(site, tmp_path, content):
+    site.behaviour = "longer"
+    with pytest.raises(BenchmarkError, match="sha256"):
+        fetch(site, tmp_path, content)
+    assert not (tmp_path / "d.tar.gz").exists()
+
+
+@pytest.mark.fault("network", "survived")
+def test_a_proxy_is_used_where_the_environment_names_one(site, tmp_path, content, monkeypatch):
+    monkeypatch.setenv("http_proxy", site.url(""))
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    fetch(site, tmp_path, content, archive="http://epochbench.invalid/a.tar.gz")
+    assert (tmp_path / "d.tar.gz").read_bytes() == content
+
+
+@pytest.mark.fault("network", "refused")
+def test_a_proxy_that_is_not_there_is_named(site, tmp_path, content, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(BenchmarkError, match="proxy"):
+        fetch(site, tmp_path, content, archive="http://epochbench.invalid/a.tar.gz")
 
 
 def test_source_synthetic_asks_no_server(site, tmp_path, content):

@@ -75,6 +75,7 @@ class Evil:
         return os.system, ("touch /tmp/epochbench-was-executed",)
 
 
+@pytest.mark.fault("hostile archives", "refused")
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -105,6 +106,7 @@ def test_refuses_what_the_official_batches_would_not_hold(path, content, message
     assert not Path("/tmp/epochbench-was-executed").exists()
 
 
+@pytest.mark.fault("hostile archives", "refused")
 @pytest.mark.parametrize(
     ("meta", "message"),
     [
@@ -123,6 +125,7 @@ def link(name, kind, target="/etc/passwd"):
     return member
 
 
+@pytest.mark.fault("hostile archives", "refused")
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
@@ -141,6 +144,7 @@ def test_refuses_foreign_members_by_name(path, extra, message):
         read_archive(write(path, official(), extra=[extra]))
 
 
+@pytest.mark.fault("hostile archives", "refused")
 def test_refuses_a_member_that_declares_gigabytes_before_reading_it(path):
     header = tarfile.TarInfo(f"{FOLDER}/data_batch_1")
     header.size = 2 * 2**30
@@ -150,6 +154,7 @@ def test_refuses_a_member_that_declares_gigabytes_before_reading_it(path):
         read_archive(path)
 
 
+@pytest.mark.fault("hostile archives", "refused")
 def test_names_a_missing_member(path):
     members = official()
     del members["data_batch_5"]
@@ -157,6 +162,7 @@ def test_names_a_missing_member(path):
         read_archive(write(path, members))
 
 
+@pytest.mark.fault("hostile archives", "refused")
 @pytest.mark.parametrize("tenth", range(1, 10))
 def test_refuses_a_truncated_archive_wherever_it_ends(archive, path, tenth):
     whole = archive.read_bytes()
@@ -165,6 +171,7 @@ def test_refuses_a_truncated_archive_wherever_it_ends(archive, path, tenth):
         read_archive(path)
 
 
+@pytest.mark.fault("hostile archives", "refused")
 def test_refuses_a_damaged_archive(archive, path):
     damaged = bytearray(archive.read_bytes())
     damaged[len(damaged) // 2] ^= 0xFF
@@ -173,6 +180,7 @@ def test_refuses_a_damaged_archive(archive, path):
         read_archive(path)
 
 
+@pytest.mark.fault("hostile archives", "refused")
 @pytest.mark.parametrize(
     "content",
     [b"", b"<html>log in</html>", gzip.compress(b"no tar inside" * 100, mtime=0)],

@@ -91,6 +91,7 @@ def with_manifest(change):
     return both
 
 
+@pytest.mark.fault("hostile exports", "refused")
 def test_an_edited_record_is_left_out_by_name_and_the_rest_goes_on(tmp_path):
     path = export(tmp_path / "a.zip")
     repack(path, edited)
@@ -100,6 +101,7 @@ def test_an_edited_record_is_left_out_by_name_and_the_rest_goes_on(tmp_path):
     assert "records/cpu-reference/run-1.json" in left_out[0].file
 
 
+@pytest.mark.fault("hostile exports", "refused")
 def test_a_forged_manifest_does_not_help(tmp_path):
     path = tmp_path / "a.zip"
     export(path)
@@ -115,6 +117,7 @@ def test_a_forged_manifest_does_not_help(tmp_path):
     assert "its own checksum is wrong" in left_out[0].reason
 
 
+@pytest.mark.fault("hostile exports", "refused")
 @pytest.mark.parametrize(
     "name", ["../evil.json", "/etc/passwd", "records/../../x/run-1.json", "records/a/run-0.json", "a.py"]
 )
@@ -130,6 +133,7 @@ def test_foreign_names_are_left_out_and_nothing_is_written(tmp_path, name):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.fault("hostile exports", "refused")
 def test_a_huge_member_is_left_out_in_bounded_memory(tmp_path):
     path = tmp_path / "a.zip"
     export(path)
@@ -139,6 +143,7 @@ def test_a_huge_member_is_left_out_in_bounded_memory(tmp_path):
     assert "larger than 4 MiB" in file.reason
 
 
+@pytest.mark.fault("hostile exports", "refused")
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 cut"])
 def test_what_is_no_export_is_refused(tmp_path, content):
     (tmp_path / "a.zip").write_bytes(content)
@@ -146,6 +151,7 @@ def test_what_is_no_export_is_refused(tmp_path, content):
         read_export(tmp_path / "a.zip")
 
 
+@pytest.mark.fault("hostile exports", "refused")
 @pytest.mark.parametrize("manifest", [None, "[]", "{}", '{"epochbench_export": 9, "records": {}}', "[" * 100_000])
 def test_a_manifest_that_is_none_is_refused(tmp_path, manifest):
     path = export(tmp_path / "a.zip")
@@ -154,6 +160,7 @@ def test_a_manifest_that_is_none_is_refused(tmp_path, manifest):
         read_export(path)
 
 
+@pytest.mark.fault("hostile exports", "refused")
 def test_a_promised_record_that_is_missing_is_said(tmp_path):
     path = export(tmp_path / "a.zip")
     repack(path, lambda name, content: None if "cpu-tuned/run-2" in name else content)
@@ -161,6 +168,7 @@ def test_a_promised_record_that_is_missing_is_said(tmp_path):
     assert "not there" in file.reason
 
 
+@pytest.mark.fault("hostile exports", "refused")
 def test_a_broken_export_is_left_out_as_a_whole_and_the_others_are_read(tmp_path):
     (tmp_path / "bad.zip").write_bytes(b"no")
     found, (file,), _ = import_records([str(tmp_path / "bad.zip"), export(tmp_path / "a.zip")], OURS)

@@ -111,6 +111,7 @@ def test_synchronisation_removed(manifest, monkeypatch):
     assert timed_on(AsynchronousDevice(waits=False), monkeypatch, manifest) == {"synchronised"}
 
 
+@pytest.mark.fault("hardware", "refused")
 def test_gpu_events_reversed(manifest, monkeypatch):
     assert timed_on(AsynchronousDevice(events=-1), monkeypatch, manifest) == {"synchronised"}
     reversed_ = record("gpu-a")
@@ -175,6 +176,7 @@ def test_labels_random(manifest, monkeypatch):
     assert fired(measured(manifest)) == {"it learned"}
 
 
+@pytest.mark.fault("hardware", "refused")
 def test_weights_nan(manifest, monkeypatch):
     honest = stopwatch.time_epochs
 

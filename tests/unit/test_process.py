@@ -106,6 +106,7 @@ def test_the_other_stages_share_the_machine_but_keep_timing_away(own_lock):
         assert held("LOCK_EX")
 
 
+@pytest.mark.fault("two at once", "survived")
 def test_a_killed_job_leaves_no_lock(own_lock):
     code = """
     import os, signal
@@ -118,6 +119,7 @@ def test_a_killed_job_leaves_no_lock(own_lock):
     assert not held("LOCK_EX")
 
 
+@pytest.mark.fault("two at once", "survived")
 def test_a_child_that_outlives_its_job_does_not_keep_the_lock(own_lock):
     with machine_lock(exclusive=True):
         child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False)
@@ -127,7 +129,8 @@ def test_a_child_that_outlives_its_job_does_not_keep_the_lock(own_lock):
         child.communicate()
 
 
-@pytest.mark.parametrize("trick", ["symlink", "open", "file"])
+@pytest.mark.fault("permissions", "refused")
+@pytest.mark.parametrize("trick", ["symlink", "open", "file", "foreign"])
 def test_a_lock_folder_that_others_could_touch_is_refused(own_lock, tmp_path, trick):
     folder = tmp_path / f"epochbench-{os.getuid()}"
     if trick == "symlink":
@@ -135,6 +138,11 @@ def test_a_lock_folder_that_others_could_touch_is_refused(own_lock, tmp_path, tr
     elif trick == "open":
         folder.mkdir()
         folder.chmod(0o777)
+    elif trick == "foreign":
+        if os.getuid():
+            pytest.skip("only root can give a folder away")
+        folder.mkdir(mode=0o700)
+        os.chown(folder, 12345, 12345)
     else:
         folder.touch()
     with pytest.raises(BenchmarkError, match="only you can use"):

@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import typing
 
 import pytest
@@ -48,6 +49,7 @@ def edit(document, key, value):
     return document
 
 
+@pytest.mark.fault("broken records", "refused")
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -55,6 +57,8 @@ def edit(document, key, value):
         ("timing.epoch_seconds", [0.0]),
         ("timing.epoch_seconds", []),
         ("timing.epoch_seconds", [float("nan")]),
+        ("timing.epoch_seconds", [1e300]),
+        ("timing.load_seconds", -1.0),
         ("timing.load_seconds", "1"),
         ("timing.load_seconds", KeyError),
         ("timing.extra", 1),
@@ -75,6 +79,7 @@ def test_an_invalid_record_is_refused_with_its_key(tmp_path, key, value):
     assert value != value or key.split(".")[-1] in str(refusal.value) or "NaN" in str(refusal.value)
 
 
+@pytest.mark.fault("broken records", "refused")
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"run": NaN}'])
 def test_what_is_no_record_is_refused(tmp_path, text):
     (tmp_path / "run-1.json").write_text(text)
@@ -82,6 +87,7 @@ def test_what_is_no_record_is_refused(tmp_path, text):
         read_record(tmp_path / "run-1.json")
 
 
+@pytest.mark.fault("broken records", "survived")
 def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "file"
     write_bytes(path, b"old")
@@ -90,6 +96,17 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypa
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.fault("permissions", "survived")
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_have_the_users_own_umask(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        write_bytes(tmp_path / "file", b"content")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == mode
 
 
 def version_1(made):
@@ -110,6 +127,7 @@ def version_1(made):
     return document
 
 
+@pytest.mark.fault("broken records", "survived")
 def test_an_older_record_is_read_and_what_it_did_not_measure_is_unknown(tmp_path):
     path = tmp_path / "run-1.json"
     path.write_text(json.dumps(version_1(record())))
@@ -120,6 +138,7 @@ def test_an_older_record_is_read_and_what_it_did_not_measure_is_unknown(tmp_path
     assert found.checksum == records.checksum(found)
 
 
+@pytest.mark.fault("broken records", "refused")
 def test_an_older_record_edited_by_hand_stays_wrong(tmp_path):
     path = tmp_path / "run-1.json"
     path.write_text(json.dumps(edit(version_1(record()), "timing.load_seconds", 0.001)))
@@ -127,6 +146,7 @@ def test_an_older_record_edited_by_hand_stays_wrong(tmp_path):
     assert found.checksum != records.checksum(found)
 
 
+@pytest.mark.fault("broken records", "refused")
 def test_a_newer_record_says_so(tmp_path):
     path = tmp_path / "run-1.json"
     path.write_text(json.dumps(dataclasses.asdict(record()) | {"schema_version": 99}))

@@ -180,6 +180,7 @@ def test_snakemakes_own_report_works_and_names_no_address(again):
     assert (again.folder / "report.zip").stat().st_size > 1000
 
 
+@pytest.mark.fault("whole runs", "refused")
 def test_a_gpu_cell_without_a_gpu_fails_plainly_and_the_others_go_on(again):
     again.write_sheet(SHEET + "gpu-reference\tgpu\t100\t\n")
     again.config["devices"] = {"gpu": "require"}
@@ -192,6 +193,7 @@ def test_a_gpu_cell_without_a_gpu_fails_plainly_and_the_others_go_on(again):
     assert not again.result("train/gpu/gpu-reference/run-1.json").exists()
 
 
+@pytest.mark.fault("whole runs", "survived")
 def test_without_a_gpu_auto_leaves_the_gpu_cells_out_and_says_so(again):
     again.write_sheet(SHEET + "gpu-reference\tgpu\t100\t\n")
     again.config["devices"] = {"gpu": "auto"}
@@ -202,6 +204,7 @@ def test_without_a_gpu_auto_leaves_the_gpu_cells_out_and_says_so(again):
     assert "No GPU was found" in json.loads(again.result("aggregate/summary.json").read_text())["notes"][0]
 
 
+@pytest.mark.fault("whole runs", "refused")
 @pytest.mark.parametrize(("choice", "status"), [("fail", 1), ("warn", 0)])
 def test_a_record_edited_by_hand_ends_the_run_after_everything_is_written(again, choice, status):
     path = again.result("train/cpu/cpu-reference/run-1.json")
@@ -218,6 +221,7 @@ def test_a_record_edited_by_hand_ends_the_run_after_everything_is_written(again,
     assert (wrong in said) if choice == "fail" else (wrong in again.result("report/gates.txt").read_text())
 
 
+@pytest.mark.fault("whole runs", "refused")
 def test_a_lying_server_stops_the_run_with_both_checksums(fresh, archive):
     content = archive.read_bytes()
     with serving(content) as site:
@@ -245,6 +249,7 @@ def test_timing_jobs_have_the_machine_to_themselves(fresh):
     assert all(first[1] <= second[0] for first, second in itertools.pairwise(spans))
 
 
+@pytest.mark.fault("whole runs", "refused")
 def test_all_mistakes_are_listed_and_nothing_is_touched(again):
     again.config |= {"timing": TIMING | {"runs": 0}, "devices": {"gpu": "maybe"}, "colour": "red"}
     again.write_sheet(SHEET + "gpu-x\tgpu\t-5\t\n")

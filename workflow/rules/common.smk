@@ -174,7 +174,12 @@ def runtime_minutes(wildcards, attempt):
 
 def announce_plan():
     """Write the plan that the jobs' "about so much left" is read from, and say what is to be timed."""
-    progress.write_plan(PLAN, planned_records())
+    try:
+        progress.write_plan(PLAN, planned_records())
+    except OSError as mistake:
+        raise WorkflowError(
+            f"{PLAN}: {mistake.strerror}; make results/ writable and run again"
+        ) from None
     names = ", ".join(cell.cell for cell in planned_cells())
     said = [
         f"Timing {len(planned_cells())} cells, {len(RUNS)} runs each: {names}.",

@@ -29,6 +29,7 @@ def resolve_config(config: dict) -> dict:
     if not problems:
         problems = _check_dataset(resolved["dataset"]) + _check_timing(resolved["timing"])
         problems += _check_sheets(resolved)
+        problems += _missing_files("results.import", resolved["results"]["import"])
     if problems:
         raise BenchmarkError("The config has mistakes; nothing was run:\n  " + "\n  ".join(problems))
     return resolved
@@ -140,6 +141,10 @@ def _check_dataset(dataset: dict) -> list[str]:
     if archive and dataset["source"] == "synthetic":
         problems.append(f"dataset.archive: '{archive}' is named, but dataset.source is synthetic; choose one")
     return problems
+
+
+def _missing_files(key: str, paths: list[str]) -> list[str]:
+    return [f"{key}: there is no file '{path}'" for path in paths if not _is_file(path)]
 
 
 def _is_file(path: str) -> bool:

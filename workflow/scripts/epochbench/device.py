@@ -214,6 +214,36 @@ def _require_features(cell: Cell, device: CpuDevice) -> None:
         )
 
 
+@contextlib.contextmanager
+def plain_failures(cell: Cell):
+    """Tell in the user's words that a cell was too large for the memory, or that its device failed."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise BenchmarkError(_too_large(cell, error)) from error
+    except torch.AcceleratorError as error:
+        raise BenchmarkError(
+            f"cell '{cell.cell}': the GPU failed while it was used ({_first_line(error)}); its other runs are not "
+            "lost. See nvidia-smi and the kernel's log for why, then run again"
+        ) from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise BenchmarkError(_too_large(cell, error)) from error
+
+
+def _too_large(cell: Cell, error: BaseException) -> str:
+    parts = f", micro_batch {cell.micro_batch}" if cell.micro_batch else ""
+    return (
+        f"cell '{cell.cell}': out of memory with model {cell.model}, batch_size {cell.batch_size}{parts} "
+        f"({_first_line(error)}); choose a smaller batch_size, or a micro_batch that fits"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def autocast_type(precision: str) -> torch.dtype | None:
     """Return the type that autocast computes in, None where it does nothing: fp32 and tf32 compute as they are."""
     return AUTOCAST_TYPES.get(precision)

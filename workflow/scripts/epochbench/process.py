@@ -7,8 +7,11 @@ import os
 import stat
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
+
+import psutil
 
 from epochbench.errors import BenchmarkError
 from epochbench.machine import usable_cores
@@ -17,6 +20,8 @@ from epochbench.record import Cell, threads_of
 # glibc's malloc.h: parameters of mallopt(3).
 M_TRIM_THRESHOLD = -1
 M_MMAP_MAX = -4
+# Rare enough to cost a timed epoch nothing: a look at two processes takes some 50 microseconds.
+WATCH_SECONDS = 1.0
 
 
 def prepare(cell: Cell) -> int:
@@ -69,6 +74,42 @@ def lock_path() -> Path:
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise BenchmarkError(f"{folder}: must be a folder that only you can use (mode 700); remove or rename it")
     return folder / "timing.lock"
+
+
+def end_with_snakemake() -> None:
+    """End this process and its children within seconds once a Snakemake that it works for is gone.
+
+    A killed Snakemake leaves its jobs behind, which would hold the machine against its successor and write a record
+    that nobody waits for.
+    """
+    masters = [parent for parent in psutil.Process().parents() if _is_snakemake(parent)]
+
+    def watch() -> None:
+        while all(map(_lives, masters)):
+            time.sleep(WATCH_SECONDS)
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+        print("error: Snakemake has gone; this job ends with it", file=sys.stderr, flush=True)
+        os._exit(1)
+
+    if masters:
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def _is_snakemake(process: psutil.Process) -> bool:
+    """Tell Snakemake, by its program or module, from a shell whose command only speaks of it."""
+    try:
+        return any(Path(argument).name == "snakemake" for argument in process.cmdline()[:4])
+    except psutil.Error:
+        return False
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 @contextlib.contextmanager

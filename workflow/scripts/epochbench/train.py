@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from epochbench import evidence as gather
 from epochbench import gates, machine, provenance, stopwatch
-from epochbench.device import autocast, open_device
+from epochbench.device import autocast, open_device, plain_failures
 from epochbench.errors import BenchmarkError
 from epochbench.model import MEMORY_FORMATS, build_network, count_parameters
 from epochbench.process import keep_freed_memory
@@ -36,6 +36,9 @@ from epochbench.shard import load_split, read_manifest, verify_shards
 from epochbench.step import build_step
 
 EVALUATION_BATCH = 1000
+# Taken once, as early as can be; from here on a clock counts that nobody sets.
+IMPORTED = time.perf_counter()
+SECONDS_BEFORE_IMPORT = max(0.0, time.time() - psutil.Process().create_time())
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,15 @@ def run_cell(task: Task, lock_wait_seconds: float = 0.0, console=None) -> Record
 
 
 def measure(task: Task, team, console=None) -> Measurement:
-    """Measure one cell in this process, as one of a team; every time is in seconds."""
+    """Measure one cell in this process, as one of a team; every time is in seconds.
+
+    Raises BenchmarkError where the device has too little memory for the cell, or fails.
+    """
+    with plain_failures(task.cell):
+        return _measure(task, team, console)
+
+
+def _measure(task: Task, team, console) -> Measurement:
     start_seconds = _seconds_since_start()
     load = machine.load_average()
     torch.set_num_threads(task.threads)
@@ -186,7 +197,7 @@ def _mean_losses(team, losses: list[float]) -> list[float | None]:
 
 def _seconds_since_start() -> float:
     """Return how long ago this process was started, the interpreter and the imports included."""
-    return time.time() - psutil.Process().create_time()
+    return SECONDS_BEFORE_IMPORT + time.perf_counter() - IMPORTED
 
 
 def _dataset(manifest_path: str) -> Dataset:
