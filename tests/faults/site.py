@@ -26,6 +26,8 @@ CONFIG = {
 COMMAND = [*SNAKEMAKE, "--cores", "2", "--configfile", "config/faults.yaml"]
 SECONDS_TO_REACH = 120
 SECONDS_TO_END = 30
+# Where one job alone was struck, Snakemake goes on with the others.
+SECONDS_TO_GO_ON = 300
 
 # Put at the end of a module: where a file of the stage's name waits in faults/, the next call waits there too.
 HOLD = """
@@ -155,7 +157,7 @@ def strike(process: Started, way: str, whom: str, let_go=lambda: None) -> None:
     if way == "TERM":
         let_go()
     try:
-        process.wait(60)
+        process.wait(SECONDS_TO_GO_ON)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -155,6 +155,30 @@ def test_refuses_a_member_that_declares_gigabytes_before_reading_it(path):
 
 
 @pytest.mark.fault("hostile archives", "refused")
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_refuses_a_bomb_in_a_header_before_reading_it(path, kind):
+    """A kilobyte or so of gzip that tarfile would read into memory as a gigabyte."""
+    header = tarfile.TarInfo("bomb")
+    header.type, header.size = kind, 2**30
+    with gzip.open(path, "wb") as file:
+        file.write(header.tobuf(tarfile.GNU_FORMAT))
+        file.write(b"\0" * 2**20)
+    with pytest.raises(BenchmarkError, match="extended header of 1073741824 bytes"):
+        read_archive(path)
+
+
+def test_reads_the_small_headers_that_other_programs_write(path):
+    """The attributes that macOS' tar and Python's own add to a member whose time has a fraction."""
+    members = official()
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(f"{FOLDER}/{name}")
+            member.size, member.mtime = len(content), 1.5
+            archive.addfile(member, io.BytesIO(content))
+    assert len(read_archive(path).train.labels) == 20
+
+
+@pytest.mark.fault("hostile archives", "refused")
 def test_names_a_missing_member(path):
     members = official()
     del members["data_batch_5"]

@@ -22,6 +22,10 @@ IMAGE_SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
 # An official batch file is 31 MB; twice that is room enough, and a bound on what a hostile archive can make us hold.
 MAX_MEMBER_BYTES = 64 * 2**20
+MAX_HEADER_BYTES = 64 * 2**10
+EXTENDED_TYPES = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
 READ_AHEAD_BYTES = 2**20
 MAX_CASES_PER_BATCH = 20_000
 
@@ -53,7 +57,7 @@ def read_archive(path) -> Dataset:
     try:
         with (
             igzip_threaded.open(path, "rb", threads=1, block_size=READ_AHEAD_BYTES) as stream,
-            tarfile.open(fileobj=stream, mode="r|", bufsize=READ_AHEAD_BYTES) as archive,
+            tarfile.open(fileobj=stream, mode="r|", bufsize=READ_AHEAD_BYTES, tarinfo=_BoundedTarInfo) as archive,
         ):
             members = {name: _decode(name, content) for name, content in _files(archive, path)}
     except (EOFError, zlib.error) as error:
@@ -61,6 +65,18 @@ def read_archive(path) -> Dataset:
     except (OSError, tarfile.TarError) as error:
         raise BenchmarkError(f"{path}: not a gzip-compressed tar archive ({error})") from error
     return _assemble(members, path)
+
+
+class _BoundedTarInfo(tarfile.TarInfo):
+    """Refuses an extended header (a long name, POSIX's attributes) that tarfile would read into memory whole."""
+
+    @classmethod
+    def frombuf(cls, buf, encoding, errors):
+        """Build from a header block. Raises BenchmarkError where an extended header is larger than any name needs."""
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in EXTENDED_TYPES and header.size > MAX_HEADER_BYTES:
+            raise BenchmarkError(f"the archive has an extended header of {header.size} bytes; too large, refused")
+        return header
 
 
 def _files(archive: tarfile.TarFile, path):
