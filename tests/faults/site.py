@@ -145,7 +145,8 @@ class Site:
 def strike(process: Started, way: str, whom: str, let_go=lambda: None) -> None:
     """Send a signal to Snakemake, its innermost job, or all; nothing of it may live on for long.
 
-    Snakemake ends on SIGTERM once its running job has: `let_go` releases one that is held.
+    Snakemake ends on SIGTERM, and where SIGINT came at a moment when the job could not take it, once its running job
+    has: `let_go` releases one that is held.
     """
     family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
     known = [psutil.Process(pid) for pid in family if psutil.pid_exists(pid)]
@@ -154,7 +155,7 @@ def strike(process: Started, way: str, whom: str, let_go=lambda: None) -> None:
             os.kill(victim, signal.Signals[f"SIG{way}"])
         except ProcessLookupError:
             continue
-    if way == "TERM":
+    if way != "KILL":
         let_go()
     try:
         process.wait(SECONDS_TO_GO_ON)

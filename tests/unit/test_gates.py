@@ -254,6 +254,16 @@ def test_a_record_edited_by_hand():
     assert fired_all(edited) == {"untouched"}
 
 
+def test_a_disturbed_calibration_is_repeated_before_the_timing_is_accused(manifest, monkeypatch):
+    too_low, right = Peaks({"fp32": 1e6}, 1e15, 1e15), LIMITLESS
+    answers = [too_low, too_low, right]
+    monkeypatch.setattr(train, "calibrate", lambda *_: answers.pop(0))
+    assert fired(measured(manifest)) == set()
+    assert answers == []
+    monkeypatch.setattr(train, "calibrate", lambda *_: too_low)
+    assert fired(measured(manifest)) == {"possible"}
+
+
 def test_an_impossible_epoch():
     made = record()
     impossible = replace(made, peaks=replace(made.peaks, matrix_flop_per_second={"fp32": 1e11}))

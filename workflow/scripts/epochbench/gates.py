@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from epochbench.archive import CLASSES
-from epochbench.record import Finding, Record, checksum, is_imported, threads_of
+from epochbench.record import Finding, Limit, Peaks, Record, checksum, is_imported, threads_of
 
 HARD, SOFT = "hard", "soft"
 CHANCE_LOSS = math.log(CLASSES)
@@ -104,13 +104,23 @@ def same_arithmetic(record: Record):
     )
 
 
+def arithmetic_seconds(limit: Limit, peaks: Peaks, precision: str) -> float:
+    """Return how long an epoch's FLOP take at the measured peak."""
+    return limit.flop_per_epoch / peaks.matrix_flop_per_second[precision]
+
+
+def is_possible(seconds: float, limit: Limit, peaks: Peaks, precision: str) -> bool:
+    """Tell whether an epoch can take so few seconds, with room for the peak's own uncertainty."""
+    return seconds * PEAK_UNCERTAINTY >= arithmetic_seconds(limit, peaks, precision)
+
+
 def possible(record: Record):
     """No epoch is faster than its counted FLOP at the measured peak."""
     if record.peaks is None or record.limit is None:
         return None, "The machine's peaks were not measured."
-    floor = record.limit.flop_per_epoch / record.peaks.matrix_flop_per_second[record.cell.precision]
-    fastest = min(record.timing.epoch_seconds)
-    return fastest * PEAK_UNCERTAINTY >= floor, (
+    judged = record.limit, record.peaks, record.cell.precision
+    floor, fastest = arithmetic_seconds(*judged), min(record.timing.epoch_seconds)
+    return is_possible(fastest, *judged), (
         f"The fastest epoch, {fastest:.4g} s, is {fastest / floor:.1f} times the {floor:.3g} s that "
         f"{record.limit.flop_per_epoch / 1e9:.1f} GFLOP take at the measured peak."
     )
