@@ -19,6 +19,7 @@ version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 echo "setup: Python $version into $folder"
 "$python" -m venv "$folder" || fail "no virtual environment could be made in $folder; is Python's venv module installed?"
 log=$folder/setup.log
+: >"$log" # there before anything looks into it
 echo "setup: downloading and installing, some gigabytes with CUDA; every file is checked against its hash"
 status=0
 "$folder/bin/python" -m pip install --disable-pip-version-check --require-hashes --progress-bar off \
