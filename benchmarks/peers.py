@@ -20,7 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ladder import MAKE, PACKAGE, REPOSITORY, RUN, python
+from ladder import MAKE, REPOSITORY, RUN, python
 
 HERE = Path(__file__).parent / "peers"
 BF16 = "cpu-bf16\tcpu\tbf16\tchannels_last\tpool_first\t\t\ttuned\t"
@@ -86,7 +86,6 @@ def contenders(folder: str, environments: Path) -> dict:
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     environments = Path(sys.argv[2]) if len(sys.argv) > 2 else REPOSITORY / ".venv-peers"
-    sys.path.insert(0, str(PACKAGE))
     with tempfile.TemporaryDirectory() as folder:
         python(MAKE, folder)
         python(EXPORT, folder)

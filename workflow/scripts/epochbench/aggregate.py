@@ -10,7 +10,7 @@ import pandas as pd
 from epochbench import gates, story, wording
 from epochbench.errors import BenchmarkError, in_one_line
 from epochbench.exchange import Quarantined, import_records
-from epochbench.record import Cell, Record, read_record, runs_by_cell, to_dict, write_json, write_text
+from epochbench.record import AFTERWARDS, Cell, Record, read_record, runs_by_cell, to_dict, write_json, write_text
 from epochbench.statistics import (
     Interval,
     epoch_seconds,
@@ -20,8 +20,6 @@ from epochbench.statistics import (
     speedup,
     verdict,
 )
-
-AFTERWARDS = ("evaluation_seconds", "check_seconds", "calibration_seconds")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import io
 import json
 import re
 import zipfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from epochbench.record import (
     parse_record,
     runs_by_cell,
     seal,
+    to_dict,
     to_json,
     write_bytes,
 )
@@ -53,7 +54,7 @@ def write_export(records: list[Record], path, created_at: str) -> None:
     if not records:
         raise BenchmarkError("there is no record under results/train yet; run `snakemake --cores all` first")
     members = {
-        f"records/{record.cell.cell}/run-{record.run}.json": to_json(asdict(record)).encode() for record in records
+        f"records/{record.cell.cell}/run-{record.run}.json": to_json(to_dict(record)).encode() for record in records
     }
     manifest = {
         "epochbench_export": EXPORT_VERSION,

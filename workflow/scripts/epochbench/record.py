@@ -14,6 +14,8 @@ from epochbench.errors import BenchmarkError
 
 SCHEMA_VERSION = 2
 MAX_RECORD_BYTES = 4 * 2**20
+# What version 1 did not time: the parts of a run behind the clock.
+AFTERWARDS = ("evaluation_seconds", "check_seconds", "calibration_seconds")
 SCHEMA_PATH = Path(__file__).parents[2] / "schemas" / "record.schema.yaml"
 
 
@@ -364,7 +366,7 @@ def _from_version_1(old: dict) -> dict:
     """Add what version 2 brought: the settings of that time, and null for what was not measured."""
     settings = {"layers": "published", "autotune": "off", "gpu_model": None, "constraint": None}
     unknown = {"gpu_energy_joules": None, "cpu_energy_joules": None, "flags": {}}
-    untimed = dict.fromkeys(("evaluation_seconds", "check_seconds", "calibration_seconds"))
+    untimed = dict.fromkeys(AFTERWARDS)
     gone = ("flop_per_epoch", "peak_flop_per_second")
     evidence = {key: value for key, value in old["evidence"].items() if key not in gone}
     return old | {

@@ -78,7 +78,9 @@ def limit(cell, images: int, peaks: Peaks) -> Limit:
     peak, bandwidth = peaks.matrix_flop_per_second[cell.precision], peaks.memory_bytes_per_second
     work = [(op.flop * images, op.values * images * size + op.weights * steps * WEIGHT_BYTES) for op in operators]
     flop, moved = (sum(column) for column in zip(*work, strict=True))
-    compulsory = images * (compulsory_values() * WEIGHT_BYTES + LABEL_BYTES) + operators[-1].weights * steps * 4
+    compulsory = (
+        images * (compulsory_values() * WEIGHT_BYTES + LABEL_BYTES) + operators[-1].weights * steps * WEIGHT_BYTES
+    )
     launches = steps if cell.captures_graph else steps * len(operators)
     bounds = {
         "arithmetic": flop / peak,

@@ -8,8 +8,11 @@ UNKNOWN = "unknown"
 
 def cell_rows(summary: dict) -> list[dict]:
     """Return one dictionary of texts per cell, fastest first; its keys are the column titles."""
-    cells = sorted(summary["cells"], key=lambda row: row["epoch_seconds"]["estimate"])
-    return [_cell_row(row) for row in cells]
+    return [_cell_row(row) for row in _fastest_first(summary)]
+
+
+def _fastest_first(summary: dict) -> list[dict]:
+    return sorted(summary["cells"], key=lambda row: row["epoch_seconds"]["estimate"])
 
 
 def _cell_row(row: dict) -> dict:
@@ -63,8 +66,7 @@ def _known_seconds(value: float | None) -> str:
 
 def limit_rows(summary: dict) -> list[dict]:
     """Return per cell how far its epoch is from what the machine's measured peaks allow, fastest cell first."""
-    cells = sorted(summary["cells"], key=lambda row: row["epoch_seconds"]["estimate"])
-    return [_limit_row(row) for row in cells]
+    return [_limit_row(row) for row in _fastest_first(summary)]
 
 
 def _limit_row(row: dict) -> dict:
