@@ -1,0 +1,148 @@
+"""On a real GPU: every way to train of the default sheet, what a broken clock looks like, and the card's facts."""
+
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from support import REPOSITORY
+
+from epochbench.errors import BenchmarkError
+from epochbench.records import gates
+from epochbench.sheets import read_cells
+from epochbench.timing import calibrate
+from epochbench.timing.cell import Cell
+from epochbench.timing.device import Elapsed
+from epochbench.timing.devices.cuda import CudaDevice
+from epochbench.timing.machine import nvidia
+from epochbench.timing.protocol import Protocol
+from epochbench.timing.record import Peaks
+from epochbench.timing.run import run_cell
+from epochbench.timing.task import Task
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here that torch can use"),
+    pytest.mark.xdist_group("gpu"),
+]
+SHEET = [cell for cell in read_cells(REPOSITORY / "config" / "cells.tsv") if cell.device == "gpu"]
+# What the sheet has no row for.
+FURTHER = [Cell("gpu-fp16", "gpu", precision="fp16"), Cell("gpu-compile", "gpu", execution="compile")]
+# Enough steps to learn on the small archive: 5 a warm-up and 30 epochs of 5.
+LEARNING = Protocol(warmup_steps=5, min_epochs=30, max_epochs=30, min_steps=0, min_seconds=0.0, max_seconds=60.0)
+SHORT = Protocol(warmup_steps=3, min_epochs=3, max_epochs=3, min_steps=0, min_seconds=0.0, max_seconds=60.0)
+# Its steps take the card milliseconds and, replayed as a graph, the host next to nothing.
+QUEUED = Cell("gpu-queued", "gpu", model="resnet18", batch_size=500, execution="cuda_graph")
+LIMITLESS = Peaks(dict.fromkeys(("fp32", "tf32", "bf16", "fp16"), 1e18), 1e18, 1e18)
+# The first steps' tolerance is the gate's; a few steps on, the same rounding has grown a little.
+GROWTH_OVER_STEPS = 5
+
+
+@pytest.fixture
+def no_calibration(monkeypatch):
+    """Peaks are not measured where they do not matter: that takes seconds."""
+    monkeypatch.setattr(calibrate, "calibrate", lambda *_: LIMITLESS)
+
+
+@pytest.fixture(autouse=True)
+def compiler_forgets():
+    """A compiled step of one test is not used by the next."""
+    yield
+    torch.compiler.reset()
+
+
+def measured(cell, manifest, protocol=SHORT):
+    return gates.judged(run_cell(Task(cell, 1, protocol, manifest, threads=1)))
+
+
+def fired(record):
+    """Return the hard gates that fired; the soft ones depend on the machine under the tests."""
+    return {finding.gate for finding in record.gates if finding.passed is False and finding.severity == gates.HARD}
+
+
+@pytest.fixture(scope="module")
+def expected_losses(manifest):
+    """The losses of the warm-up in fp32 on the processor."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibrate, "calibrate", lambda *_: LIMITLESS)
+        return measured(Cell("cpu", "cpu", batch_size=100), manifest, LEARNING).training.warmup_losses
+
+
+@pytest.mark.parametrize("cell", [*SHEET, *FURTHER], ids=lambda cell: cell.cell)
+def test_every_way_to_train_learns_the_same(cell, manifest, expected_losses, no_calibration):
+    made = measured(replace(cell, batch_size=100), manifest, LEARNING)
+    assert fired(made) == set()
+    judged = {finding.gate: finding.passed for finding in made.gates}
+    assert judged["same arithmetic"] is True
+    assert judged["it learned"] is True
+    assert judged["synchronised"] is True
+    tolerance = GROWTH_OVER_STEPS * gates.TOLERANCES[cell.precision][0]
+    assert made.training.warmup_losses == pytest.approx(expected_losses, rel=tolerance)
+
+
+def test_a_graph_of_a_larger_network_is_synchronised(manifest, no_calibration):
+    assert fired(measured(QUEUED, manifest)) == set()
+
+
+def test_a_clock_that_does_not_wait_for_the_queue_is_noticed(manifest, monkeypatch, no_calibration):
+    def stop_at_once(self):
+        self._end.record()
+        queued = time.perf_counter()
+        self.synchronize()
+        return Elapsed(queued - self._started, self._begin.elapsed_time(self._end) / 1e3)
+
+    monkeypatch.setattr(CudaDevice, "stop", stop_at_once)
+    assert "synchronised" in fired(measured(QUEUED, manifest))
+
+
+@pytest.mark.parametrize("factor", [-1, 1e3], ids=["reversed", "milliseconds read as seconds"])
+def test_events_that_are_read_wrongly_are_noticed(factor, manifest, monkeypatch, no_calibration):
+    honest = CudaDevice.stop
+
+    def misread(self):
+        elapsed = honest(self)
+        return replace(elapsed, event_seconds=factor * elapsed.event_seconds)
+
+    monkeypatch.setattr(CudaDevice, "stop", misread)
+    assert fired(measured(QUEUED, manifest)) == {"synchronised"}
+
+
+def test_tf32_is_on_just_where_a_cell_asks_for_it(manifest, no_calibration):
+    allowed = {
+        precision: measured(Cell("gpu", "gpu", precision=precision, batch_size=100), manifest).evidence.tf32_allowed
+        for precision in ("fp32", "tf32", "bf16")
+    }
+    assert allowed == {"fp32": False, "tf32": True, "bf16": False}
+
+
+def test_the_cards_facts_are_in_the_record(manifest):
+    seconds = replace(LEARNING, min_seconds=1.0, max_seconds=2.0, max_epochs=100_000)
+    made = measured(Cell("gpu", "gpu", batch_size=100), manifest, seconds)
+    gpu = made.machine.gpu
+    assert gpu in nvidia.gpus()
+    assert gpu.uuid.startswith("GPU-")
+    assert gpu.driver
+    assert made.machine.cuda
+    assert len(made.timing.event_seconds) == len(made.timing.epoch_seconds)
+    images = made.dataset.train_images * 3 * 32 * 32 * 4
+    assert images < made.training.peak_memory_bytes < gpu.memory_bytes
+    for state in (made.conditions.gpu_before, made.conditions.gpu_after):
+        assert state.sm_clock_mhz > 0
+    joules, limit = made.conditions.gpu_energy_joules, made.conditions.gpu_after.power_limit_watts
+    if joules is not None and limit is not None:
+        assert 0 < joules / sum(made.timing.epoch_seconds) < 2 * limit
+    assert made.peaks.matrix_flop_per_second["bf16"] > made.peaks.matrix_flop_per_second["fp32"] > 1e11
+    assert fired(made) == set()
+
+
+def test_out_of_memory_is_told_plainly(manifest, no_calibration):
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**26) / total)
+    try:
+        with pytest.raises(BenchmarkError, match="out of memory with model resnet18, batch_size 500 ") as refusal:
+            measured(Cell("gpu", "gpu", model="resnet18", batch_size=500), manifest)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        torch.cuda.empty_cache()
+    assert "\n" not in str(refusal.value)
