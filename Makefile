@@ -15,7 +15,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick test test-faults report export compare history lint audit format dry-run clean requirements
+.PHONY: help run quick test test-all test-faults report export compare history lint audit format dry-run clean requirements
 
 help:  ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -26,8 +26,11 @@ run: $(READY)  ## Set up, then download, shard, train, aggregate and report
 quick: $(READY)  ## The same in about a minute, on a little synthetic data
 	$(BIN)snakemake --cores $(CORES) --configfile config/quick.yaml $(ARGS)
 
-test: $(READY)  ## Set up, then run every test
+test: $(READY)  ## Set up, then run the tests: some minutes on two cores
 	$(BIN)python -m pytest -n auto --maxprocesses 4 $(ARGS)
+
+test-all: $(READY)  ## Every test, those marked deep too, as CI does
+	$(BIN)python -m pytest -n auto --maxprocesses 4 -m "" $(ARGS)
 
 test-faults: $(READY)  ## Kill it, fill its disk, feed it nonsense: the fault suite alone
 	$(BIN)python -m pytest -n auto --maxprocesses 4 -m fault $(ARGS)
@@ -47,7 +50,7 @@ history: $(READY)  ## Show the cells over many exports: make history EXPORTS='a.
 lint: $(READY)  ## Check formatting, style, and the workflow itself
 	$(BIN)ruff check .
 	$(BIN)ruff format --check .
-	$(BIN)snakefmt --check Snakefile workflow/rules
+	$(BIN)snakefmt --check Snakefile workflow/Snakefile workflow/rules
 	$(BIN)snakemake --lint
 
 audit: $(READY)  ## Look the pinned packages up in the list of known vulnerabilities
@@ -56,7 +59,7 @@ audit: $(READY)  ## Look the pinned packages up in the list of known vulnerabili
 format: $(READY)  ## Format Python and Snakemake files
 	$(BIN)ruff check --fix .
 	$(BIN)ruff format .
-	$(BIN)snakefmt Snakefile workflow/rules
+	$(BIN)snakefmt Snakefile workflow/Snakefile workflow/rules
 
 dry-run: $(READY)  ## Show what would be run
 	$(BIN)snakemake --dry-run $(ARGS)

@@ -21,6 +21,6 @@ rule acquire_archive:
     params:
         wanted=wanted_archive,
     message:
-        "acquire: the CIFAR-10 archive"
+        "acquire: the archive"
     script:
         "../scripts/acquire.py"

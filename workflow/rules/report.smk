@@ -5,7 +5,7 @@
 
 
 localrules:
-    draw_report,
+    draw_page,
     judge_gates,
     report,
     export,
@@ -13,7 +13,7 @@ localrules:
     history,
 
 
-rule draw_report:
+rule draw_page:
     input:
         epochs=rules.aggregate_records.output.epochs,
         summary=rules.aggregate_records.output.summary,
@@ -34,20 +34,20 @@ rule draw_report:
         ),
         text="results/report/summary.md",
     log:
-        "results/logs/report/report.log",
+        "results/logs/report/page.log",
     conda:
         "../../environment.yml"
     message:
         "report: the figure and the page"
     script:
-        "../scripts/report.py"
+        "../scripts/draw_page.py"
 
 
 # Last of all, when everything has been written: a wrong number ends the run with an error.
 rule judge_gates:
     input:
         summary=rules.aggregate_records.output.summary,
-        page=rules.draw_report.output.page,
+        page=rules.draw_page.output.page,
     output:
         "results/report/gates.txt",
     log:
@@ -65,17 +65,17 @@ rule judge_gates:
 # The targets for people: no inputs, so they never train, and no outputs, so they always run.
 rule report:
     log:
-        "results/logs/report/redraw.log",
+        "results/logs/report/report.log",
     conda:
         "../../environment.yml"
     params:
-        places=redraw_places,
+        places=places_of_report,
         settings=settings_of_summary(),
         notes=notes,
     message:
         "report: drawn again from the records that exist"
     script:
-        "../scripts/redraw.py"
+        "../scripts/report.py"
 
 
 rule export:

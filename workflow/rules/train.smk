@@ -21,9 +21,9 @@ rule train_cpu:
         runtime=runtime_minutes,
         constraint=constraint_of_cell,
     params:
-        cell=cell_settings,
-        protocol=dataclasses.asdict(protocol(config)),
-        code=provenance.code_digest(),
+        cell=settings_of_cell,
+        protocol=settings_of_protocol(),
+        code=code_of_cell,
         machine=machine_fingerprint,
         plan=PLAN,
     message:

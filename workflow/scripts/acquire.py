@@ -1,8 +1,8 @@
 """Snakemake's adapter of the stage acquire."""
 
-from epochbench.acquire import Wanted, acquire
+from epochbench.acquire.acquire import Wanted, acquire
+from epochbench.acquire.synthetic import Synthetic
 from epochbench.console import stage
-from epochbench.synthetic import Synthetic
 
 if "snakemake" in globals():
     with stage(snakemake.log[0]) as (console, _):

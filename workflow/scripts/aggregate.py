@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from epochbench.aggregate import Settings, aggregate, read_records, write_tables
+from epochbench.aggregate.aggregate import aggregate
+from epochbench.aggregate.read import read_records
+from epochbench.aggregate.settings import Settings
+from epochbench.aggregate.tables import write_tables
 from epochbench.console import stage
 
 if "snakemake" in globals():

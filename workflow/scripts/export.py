@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime
 
-from epochbench.aggregate import read_records
+from epochbench.aggregate.read import read_records
 from epochbench.console import stage
-from epochbench.exchange import write_export
+from epochbench.records.exchange import write_export
 
 if "snakemake" in globals():
     with stage(snakemake.log[0]) as (console, _):

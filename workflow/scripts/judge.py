@@ -1,16 +1,14 @@
 """Snakemake's adapter of the gates' last word."""
 
-import json
-from pathlib import Path
-
-from epochbench.aggregate import failures
+from epochbench.aggregate.answer import failures
+from epochbench.aggregate.store import read_summary
 from epochbench.console import stage
 from epochbench.errors import BenchmarkError
-from epochbench.record import write_text
+from epochbench.files import write_text
 
 if "snakemake" in globals():
     with stage(snakemake.log[0]):
-        wrong = failures(json.loads(Path(snakemake.input.summary).read_text()))
+        wrong = failures(read_summary(snakemake.input.summary))
         if wrong and snakemake.params.on_failure == "fail":
             lines = "\n  ".join(wrong)
             raise BenchmarkError(

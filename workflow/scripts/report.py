@@ -1,17 +1,11 @@
-"""Snakemake's adapter of the stage report."""
+"""Snakemake's adapter of the target report: tables, figures and page again, from the records that exist."""
 
-import json
-from pathlib import Path
-
-import pandas as pd
-
-from epochbench.config import read_published
+from epochbench.aggregate.settings import Settings
 from epochbench.console import stage
-from epochbench.report import draw_report
+from epochbench.report.report import Places, report
 
 if "snakemake" in globals():
-    with stage(snakemake.log[0]):
-        summary = json.loads(Path(snakemake.input.summary).read_text())
-        epochs = pd.read_csv(snakemake.input.epochs)
-        published = read_published(snakemake.input.published)
-        draw_report(summary, epochs, published, Path(snakemake.output.page).parent, snakemake.input.samples)
+    with stage(snakemake.log[0]) as (console, _):
+        places, settings = Places(**snakemake.params.places), Settings(**snakemake.params.settings)
+        summary = report(places, settings, snakemake.params.notes)
+        print(*summary.answer, sep="\n", file=console)

@@ -6,6 +6,6 @@ from epochbench.console import stage
 
 if "snakemake" in globals():
     with stage(snakemake.log[0]):
-        from epochbench.samples import draw_samples
+        from epochbench.shard.samples import draw_samples
 
         draw_samples(snakemake.input.manifest, Path(snakemake.output[0]))

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from epochbench.console import stage
-from epochbench.process import keep_freed_memory
-from epochbench.shard import shard_archive
+from epochbench.shard.write import shard_archive
+from epochbench.timing.process import keep_freed_memory
 
 if "snakemake" in globals():
     with stage(snakemake.log[0]):

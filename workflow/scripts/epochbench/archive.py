@@ -1,25 +1,15 @@
-"""The official CIFAR-10 archive, read as if a stranger had sent it: nothing is executed, nothing is extracted."""
+"""A tar archive, read as if a stranger had sent it: nothing is executed, nothing is extracted."""
 
-import io
-import pickle
+import contextlib
 import tarfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from pathlib import Path
 
-import numpy as np
 from isal import igzip_threaded
 
 from epochbench.errors import BenchmarkError
 
-FOLDER = "cifar-10-batches-py"
-TRAIN_MEMBERS = tuple(f"data_batch_{number}" for number in range(1, 6))
-TEST_MEMBER = "test_batch"
-META_MEMBER = "batches.meta"
-README_MEMBER = "readme.html"
-MEMBERS = (*TRAIN_MEMBERS, TEST_MEMBER, META_MEMBER, README_MEMBER)
-CLASSES = 10
-IMAGE_SHAPE = (3, 32, 32)
-PIXELS = 3 * 32 * 32
 # An official batch file is 31 MB; twice that is room enough, and a bound on what a hostile archive can make us hold.
 MAX_MEMBER_BYTES = 64 * 2**20
 MAX_HEADER_BYTES = 64 * 2**10
@@ -27,66 +17,39 @@ EXTENDED_TYPES = (
     tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
 )  # fmt: skip
 READ_AHEAD_BYTES = 2**20
-MAX_CASES_PER_BATCH = 20_000
 
 
-@dataclass(frozen=True)
-class Images:
-    """One split: `images` uint8 [n, 3, 32, 32], `labels` int64 [n] in 0-9."""
+@contextlib.contextmanager
+def opened(path: str | Path) -> Iterator[tarfile.TarFile]:
+    """Open a gzip-compressed tar for one pass from its beginning; decompression runs ahead in a thread.
 
-    images: np.ndarray
-    labels: np.ndarray
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Both splits and the ten class names."""
-
-    train: Images
-    test: Images
-    class_names: list[str]
-
-
-def read_archive(path) -> Dataset:
-    """Read an archive in CIFAR-10's official Python layout, in one pass over the compressed file.
-
-    Raises BenchmarkError, naming the member, for anything that the official archive would not hold: a truncated or
-    foreign file, unknown or duplicate members, links, pickled types other than the official ones, wrong shapes,
-    counts or labels.
+    Raises BenchmarkError, whenever it turns out, for a file that is truncated, damaged, or no such archive.
     """
     try:
         with (
             igzip_threaded.open(path, "rb", threads=1, block_size=READ_AHEAD_BYTES) as stream,
             tarfile.open(fileobj=stream, mode="r|", bufsize=READ_AHEAD_BYTES, tarinfo=_BoundedTarInfo) as archive,
         ):
-            members = {name: _decode(name, content) for name, content in _files(archive, path)}
+            yield archive
     except (EOFError, zlib.error) as error:
         raise BenchmarkError(f"{path}: the archive is truncated or damaged ({error}); acquire it again") from error
     except (OSError, tarfile.TarError) as error:
         raise BenchmarkError(f"{path}: not a gzip-compressed tar archive ({error})") from error
-    return _assemble(members, path)
 
 
-class _BoundedTarInfo(tarfile.TarInfo):
-    """Refuses an extended header (a long name, POSIX's attributes) that tarfile would read into memory whole."""
+def read_members(
+    archive: tarfile.TarFile, path: str | Path, folder: str, names: tuple[str, ...]
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and content of each member, in the archive's own order.
 
-    @classmethod
-    def frombuf(cls, buf, encoding, errors):
-        """Build from a header block. Raises BenchmarkError where an extended header is larger than any name needs."""
-        header = super().frombuf(buf, encoding, errors)
-        if header.type in EXTENDED_TYPES and header.size > MAX_HEADER_BYTES:
-            raise BenchmarkError(f"the archive has an extended header of {header.size} bytes; too large, refused")
-        return header
-
-
-def _files(archive: tarfile.TarFile, path):
-    """Yield the name and content of each admitted member, in the archive's own order."""
+    Raises BenchmarkError for anything but plain files in `folder` with one of `names`, each at most once.
+    """
     seen = set()
     for member in archive:
-        if member.isdir() and member.name.rstrip("/") == FOLDER:
+        if member.isdir() and member.name.rstrip("/") == folder:
             continue
-        folder, _, name = member.name.rpartition("/")
-        if folder != FOLDER or name not in MEMBERS:
+        place, _, name = member.name.rpartition("/")
+        if place != folder or name not in names:
             raise BenchmarkError(f"{path}: unknown member {member.name[:200]!r}; the official archive has none such")
         if not member.isfile():
             raise BenchmarkError(f"{path}: member '{member.name}' is no plain file (a link or a device); refused")
@@ -95,110 +58,19 @@ def _files(archive: tarfile.TarFile, path):
         if member.size > MAX_MEMBER_BYTES:
             raise BenchmarkError(f"{path}: member '{member.name}' declares {member.size} bytes; too large, refused")
         seen.add(name)
-        if name != README_MEMBER:
-            content = archive.extractfile(member).read()
-            if len(content) != member.size:
-                raise EOFError(f"member '{member.name}' ends after {len(content)} of {member.size} bytes")
-            yield name, content
+        content = archive.extractfile(member).read()
+        if len(content) != member.size:
+            raise EOFError(f"member '{member.name}' ends after {len(content)} of {member.size} bytes")
+        yield name, content
 
 
-def _decode(name: str, content: bytes):
-    """Decode one member: the class names and the count of batches.meta, or the images of a batch."""
-    document = _unpickle(name, content)
-    return _meta(name, document) if name == META_MEMBER else _batch(name, document)
+class _BoundedTarInfo(tarfile.TarInfo):
+    """Refuses an extended header (a long name, POSIX's attributes) that tarfile would read into memory whole."""
 
-
-class _OfficialTypes(pickle.Unpickler):
-    """Admits just what the official files hold; each admitted callable is guarded against other uses of it."""
-
-    def find_class(self, module, name):
-        admitted = {
-            ("numpy.core.multiarray", "_reconstruct"): _empty_array,
-            ("numpy._core.multiarray", "_reconstruct"): _empty_array,
-            ("numpy", "ndarray"): np.ndarray,
-            ("numpy", "dtype"): _byte_type,
-            ("_codecs", "encode"): _latin1_bytes,
-        }
-        if (module, name) not in admitted:
-            raise pickle.UnpicklingError(f"refused: the pickle asks for {module}.{name}"[:200])
-        return admitted[module, name]
-
-
-def _empty_array(kind, shape, code):
-    """Stand in for numpy's _reconstruct, which would allocate whatever shape it is given."""
-    if kind is not np.ndarray or shape != (0,):
-        raise pickle.UnpicklingError("refused: an array that does not begin empty")
-    return np.ndarray.__new__(np.ndarray, (0,), np.uint8)
-
-
-def _byte_type(code, *_):
-    """Stand in for numpy.dtype: pixels are unsigned bytes and nothing else."""
-    if code not in ("u1", b"u1"):
-        raise pickle.UnpicklingError(f"refused: an array of type {code!r:.40}, not of unsigned bytes")
-    return np.dtype(np.uint8)
-
-
-def _latin1_bytes(text, encoding="latin1"):
-    """Stand in for codecs.encode, which could be asked to decompress a bomb."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"refused: codec {encoding!r:.40}")
-    return text.encode("latin1")
-
-
-def _unpickle(name: str, content: bytes) -> dict:
-    try:
-        document = _OfficialTypes(io.BytesIO(content), encoding="bytes").load()
-    except Exception as error:  # a hostile pickle can raise anything at all; each is a refusal
-        raise BenchmarkError(f"member '{name}': {_one_line(error)}") from error
-    if not isinstance(document, dict):
-        raise BenchmarkError(f"member '{name}': holds a {type(document).__name__}, not a dictionary")
-    return {_text(key): value for key, value in document.items()}
-
-
-def _one_line(error: Exception) -> str:
-    text = str(error) if str(error).startswith("refused: ") else f"not a readable pickle ({error})"
-    return " ".join(text.split())[:300]
-
-
-def _text(value) -> str:
-    return value.decode("latin1") if isinstance(value, bytes) else str(value)
-
-
-def _meta(name: str, document: dict) -> tuple[list[str], int]:
-    names, count = document.get("label_names"), document.get("num_cases_per_batch")
-    if not isinstance(names, list) or len(names) != CLASSES:
-        raise BenchmarkError(f"member '{name}': 'label_names' must list {CLASSES} classes")
-    if not isinstance(count, int) or not 0 < count <= MAX_CASES_PER_BATCH:
-        raise BenchmarkError(f"member '{name}': 'num_cases_per_batch' is {count!r:.40}, not 1-{MAX_CASES_PER_BATCH}")
-    return [_text(label) for label in names], count
-
-
-def _batch(name: str, document: dict) -> Images:
-    pixels, labels = document.get("data"), document.get("labels")
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (PIXELS,):
-        shape = getattr(pixels, "shape", None)
-        raise BenchmarkError(f"member '{name}': 'data' has shape {shape}, not (n, {PIXELS}) unsigned bytes")
-    if not isinstance(labels, list) or any(type(label) is not int for label in labels):
-        raise BenchmarkError(f"member '{name}': 'labels' is no list of whole numbers")
-    wrong = sorted({label for label in labels if not 0 <= label < CLASSES})
-    if wrong:
-        raise BenchmarkError(f"member '{name}': label {wrong[0]} is outside 0-{CLASSES - 1}")
-    if len(labels) != len(pixels):
-        raise BenchmarkError(f"member '{name}': {len(pixels)} images but {len(labels)} labels")
-    return Images(pixels.reshape(-1, *IMAGE_SHAPE), np.array(labels, dtype=np.int64))
-
-
-def _assemble(members: dict, path) -> Dataset:
-    missing = [name for name in MEMBERS if name not in members and name != README_MEMBER]
-    if missing:
-        raise BenchmarkError(f"{path}: member '{FOLDER}/{missing[0]}' is missing")
-    class_names, count = members[META_MEMBER]
-    for name in (*TRAIN_MEMBERS, TEST_MEMBER):
-        found = len(members[name].labels)
-        if found != count:
-            raise BenchmarkError(f"{path}: member '{name}' holds {found} images, batches.meta promises {count}")
-    batches = [members[name] for name in TRAIN_MEMBERS]
-    train = Images(
-        np.concatenate([batch.images for batch in batches]), np.concatenate([batch.labels for batch in batches])
-    )
-    return Dataset(train, members[TEST_MEMBER], class_names)
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
+        """Build from a header block. Raises BenchmarkError where an extended header is larger than any name needs."""
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in EXTENDED_TYPES and header.size > MAX_HEADER_BYTES:
+            raise BenchmarkError(f"the archive has an extended header of {header.size} bytes; too large, refused")
+        return header

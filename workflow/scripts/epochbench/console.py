@@ -1,17 +1,20 @@
-"""What every stage's job shares: its log, its place on the machine, and how it tells of a mistake."""
+"""What every job shares: its log, its turn on the machine, and how it reports an error."""
 
 import contextlib
 import errno
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
 
 from epochbench.errors import BenchmarkError
-from epochbench.process import end_with_snakemake, machine_lock
+from epochbench.timing.process import end_with_snakemake, machine_lock
 
 
 @contextlib.contextmanager
-def stage(log, exclusive: bool = False):
+def stage(log: str | Path, exclusive: bool = False) -> Iterator[tuple[TextIO, float]]:
     """Run one job: its output goes to the log, it holds the machine, and it ends with Snakemake.
 
     Yields the console, a text stream for progress, and the seconds that were waited for the machine. A BenchmarkError
@@ -44,7 +47,7 @@ REMEDIES = {
 }
 
 
-def _tell_of_the_disk(error: OSError, console) -> None:
+def _tell_of_the_disk(error: OSError, console: TextIO) -> None:
     """Tell on the console what the log, which lies on the same disk, may have no room for."""
     if error.errno not in REMEDIES:
         traceback.print_exc()
@@ -54,7 +57,7 @@ def _tell_of_the_disk(error: OSError, console) -> None:
 
 
 @contextlib.contextmanager
-def _redirected(log):
+def _redirected(log: str | Path) -> Iterator[TextIO]:
     """Send standard output and error to the log, those of libraries and children too; yield the real console."""
     sys.stdout.flush()
     sys.stderr.flush()

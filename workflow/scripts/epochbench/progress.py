@@ -6,15 +6,15 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
-from epochbench.record import write_json
+from epochbench.files import write_json
 
 
-def write_plan(path, records: list[str]) -> None:
+def write_plan(path: str | Path, records: list[str]) -> None:
     """Write which records this invocation wants."""
     write_json(path, {"started_at": time.time(), "records": records})
 
 
-def describe(path) -> str:
+def describe(path: str | Path) -> str:
     """Return a line such as "5 of 9 runs done, about 3 min 20 s left", or nothing where there is no plan.
 
     A missing run is expected to take as long as the others of its cell, or else as all runs so far on average.

@@ -2,7 +2,7 @@
 
 import math
 
-from epochbench.statistics import Interval, less_time
+from epochbench.stats import Interval, less_time
 
 MAX_DIGITS = 4
 MINUS = "\N{EN DASH}"

@@ -1,51 +1,47 @@
 """The waterfall: how much of the ratio is a weak CPU baseline, and how much the GPU, one change at a time."""
 
-import math
+from collections.abc import Iterable
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 
 from epochbench import wording
-from epochbench.report.figure import COLOURS, ROW_INCHES, WIDTH_INCHES, plain_log_axis, save, themed
-from epochbench.statistics import Interval
+from epochbench.aggregate.summary import Rung
+from epochbench.report.ratio_tables import factor_in_words
+from epochbench.report.style import COLOURS, ROW_INCHES, WIDTH_INCHES, plain_log_axis, save, themed
 
 
-def draw_waterfall(summary: dict, paths) -> None:
+def draw_waterfall(rungs: list[Rung], paths: Iterable[Path]) -> None:
     """Draw each rung of the ladder as a bar from the time before it to its own, on a logarithmic axis in seconds.
 
     Equal lengths are equal factors, so that the bars add up to the whole ratio.
     """
-    rungs = summary["ladder"]
     with themed():
         height = 1.2 + ROW_INCHES * len(rungs)
         figure, axes = plt.subplots(figsize=(WIDTH_INCHES, height), layout="constrained")
-        before = rungs[0]["seconds"]
+        before = rungs[0].seconds
         for position, rung in enumerate(rungs):
             _draw_rung(axes, position, before, rung)
-            before = rung["seconds"]
+            before = rung.seconds
         axes.set_yticks(range(len(rungs)), [rung_label(rung) for rung in rungs])
         axes.set_ylim(len(rungs) - 0.4, -0.6)
         for label, rung in zip(axes.get_yticklabels(), rungs, strict=True):
-            label.set_color(COLOURS[rung["device"]])
+            label.set_color(COLOURS[rung.device])
         axes.set(xscale="log", xlabel="seconds per training epoch (log scale: equal lengths are equal factors)")
-        seconds = [rung["seconds"] for rung in rungs]
+        seconds = [rung.seconds for rung in rungs]
         span = max(max(seconds) / min(seconds), 2)
         axes.set_xlim(min(seconds) / span**0.25, max(seconds) * span**0.05)
-        plain_log_axis(axes, lambda value, _: f"{value:,.10g}")
+        plain_log_axis(axes)
         save(figure, paths)
 
 
-def rung_label(rung: dict) -> str:
+def rung_label(rung: Rung) -> str:
     """Return what a rung changes, or the first rung's name."""
-    return rung["cell"] if rung["changed"] is None else f"{rung['changed']}  ({rung['cell']})"
+    return rung.cell if rung.changed is None else f"{rung.changed}  ({rung.cell})"
 
 
-def factor_in_words(rung: dict) -> str:
-    """Return a rung's factor, or its time for the first."""
-    return "start" if rung["factor"] is None else wording.ratio(Interval(**rung["factor"]))
-
-
-def _draw_rung(axes, position: int, before: float, rung: dict) -> None:
-    colour, seconds = COLOURS[rung["device"]], rung["seconds"]
+def _draw_rung(axes, position: int, before: float, rung: Rung) -> None:
+    colour, seconds = COLOURS[rung.device], rung.seconds
     slower = seconds > before
     axes.barh(
         position, before - seconds, left=seconds, height=0.56, color=colour, alpha=0.85,
@@ -57,18 +53,3 @@ def _draw_rung(axes, position: int, before: float, rung: dict) -> None:
     axes.annotate(
         text, (left, position), (-6, 0), textcoords="offset points", va="center", ha="right", fontsize=8.5, zorder=6
     )
-
-
-def rung_rows(summary: dict) -> list[dict]:
-    """Return the rungs as rows of texts, with what is multiplied up since the first."""
-    first = summary["ladder"][0]["seconds"] if summary["ladder"] else math.nan
-    return [
-        {
-            "cell": rung["cell"],
-            "changes": rung["changed"] or "where it starts",
-            "one epoch": wording.seconds(rung["seconds"]),
-            "times faster than before": factor_in_words(rung),
-            "times faster than the first": f"{wording.significant(first / rung['seconds'], 3)}x",
-        }
-        for rung in summary["ladder"]
-    ]

@@ -1,0 +1,161 @@
+# The plan: the checked config, the cells that are to be timed, where their records go, and in which order.
+#
+# requires: config/config.yaml, the sheet of cells
+# produces: config (complete), CELLS, RUNS, and the functions below, which the rules name
+
+import dataclasses
+import random
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+# Beside this file: workflow.basedir is the folder of whichever Snakefile was started.
+RULES = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
+SCRIPTS = RULES.resolve().parent / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+from epochbench.config import protocol, resolve_config
+from epochbench.errors import BenchmarkError
+from epochbench.files import is_url
+from epochbench.sheets import read_cells
+from epochbench.timing import provenance
+from epochbench.timing.devices import accelerators
+
+try:
+    config.update(resolve_config(config))
+    CELLS = {cell.cell: cell for cell in read_cells(config["cells"])}
+except BenchmarkError as mistake:
+    # The traceback of the check would bury the lines that matter.
+    raise WorkflowError(str(mistake)) from None
+
+
+wildcard_constraints:
+    cell="[a-z0-9][a-z0-9-]*",
+    run="[1-9][0-9]*",
+
+
+RUNS = range(1, config["timing"]["runs"] + 1)
+PLAN = "results/logs/plan.json"
+
+
+def runs_here():
+    """Tell whether jobs run on this machine, rather than being handed to a cluster."""
+    return workflow.is_main_process and workflow.local_exec
+
+
+def gpu_cells_planned():
+    """Tell whether GPU cells are run: as the config says, and with auto where a GPU is found or a cluster asked."""
+    choice = config["devices"]["gpu"]
+    if choice == "auto":
+        return bool(accelerators()) if runs_here() else True
+    return choice == "require"
+
+
+def planned_cells():
+    """Return the cells that this config and this machine allow."""
+    devices = {"cpu": config["devices"]["cpu"], "gpu": gpu_cells_planned()}
+    return [cell for cell in CELLS.values() if devices[cell.device]]
+
+
+def record_path(cell, run):
+    """Return where the record of one run goes."""
+    return f"results/train/{cell.device}/{cell.cell}/run-{run}.json"
+
+
+def log_path(cell, run):
+    """Return where one run's log goes."""
+    return f"results/logs/train/{cell.device}/{cell.cell}/run-{run}.log"
+
+
+def planned_records(wildcards=None):
+    """Return the paths of all records that this config asks for."""
+    records = [record_path(cell, run) for cell in planned_cells() for run in RUNS]
+    if not records:
+        raise WorkflowError(
+            "No cell is left to run: devices.cpu is false, and no GPU cell is planned. "
+            f"Allow a device, or add a cell to {config['cells']}"
+        )
+    return records
+
+
+def existing_records(wildcards=None):
+    """Return the records on disk that belong to the sheet, whatever made them."""
+    records = [record_path(cell, run) for cell in CELLS.values() for run in RUNS]
+    return [record for record in records if Path(record).exists()]
+
+
+def settings_of_summary():
+    """Return how samples become numbers, and prices."""
+    return config["statistics"] | config["cost"]
+
+
+def places_of_report(wildcards=None):
+    """Return what is read to draw the page again."""
+    return {
+        "records": existing_records(),
+        "imports": config["results"]["import"],
+        "published": config["published"],
+    }
+
+
+def notes(wildcards=None):
+    """Return what must be said beside every result."""
+    gpu_in_sheet = any(cell.device == "gpu" for cell in CELLS.values())
+    if not gpu_in_sheet or gpu_cells_planned():
+        return []
+    if config["devices"]["gpu"] == "skip":
+        return ["GPU cells were left out (devices.gpu: skip)."]
+    return ["No GPU was found on this machine, so no GPU was timed."]
+
+
+def local_archive(wildcards):
+    """Return the archive as an input where it is a file of the user's."""
+    archive = config["dataset"]["archive"]
+    return archive if archive and not is_url(archive) else []
+
+
+def wanted_archive(wildcards):
+    """Return what decides which archive is acquired."""
+    keys = ("source", "archive", "sha256", "mirrors", "when_unreachable", "synthetic")
+    return {key: config["dataset"][key] for key in keys}
+
+
+def cell_of(wildcards):
+    """Return the cell that a timing job is asked for."""
+    if wildcards.cell not in CELLS:
+        raise WorkflowError(
+            f"There is no cell '{wildcards.cell}' in {config['cells']}."
+        )
+    return CELLS[wildcards.cell]
+
+
+def settings_of_cell(wildcards):
+    """Return the cell as plain values, which Snakemake compares with those of the last run."""
+    return dataclasses.asdict(cell_of(wildcards))
+
+
+def settings_of_protocol():
+    """Return how a run is timed, as plain values."""
+    return dataclasses.asdict(protocol(config))
+
+
+def code_of_cell(wildcards):
+    """Return the digest of the code that decides this cell's timing: another one makes its records stale."""
+    return provenance.code_digest(cell_of(wildcards).model)
+
+
+def machine_fingerprint(wildcards):
+    """Another machine's records are never up to date here; a cluster's nodes are not known beforehand."""
+    return provenance.fingerprint() if runs_here() else "cluster"
+
+
+def timing_priority(wildcards):
+    """Time run 1 of every cell before run 2 of any, so that a drift of the machine hits all alike.
+
+    Within a round the order is shuffled from timing.seed, anew for every round.
+    """
+    run = int(wildcards.run)
+    order = sorted(CELLS)
+    random.Random(f"{config['timing']['seed']} {run}").shuffle(order)
+    return (config["timing"]["runs"] - run) * len(order) + order.index(wildcards.cell)

@@ -1,0 +1,1 @@
+"""Get an archive and verify it."""

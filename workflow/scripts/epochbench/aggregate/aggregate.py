@@ -1,0 +1,86 @@
+"""From records to the summary, from which everything is drawn."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from epochbench.aggregate.answer import answer
+from epochbench.aggregate.baseline import baseline_name, baselines
+from epochbench.aggregate.break_even import break_even
+from epochbench.aggregate.cells import summarise_cell
+from epochbench.aggregate.headline import does_the_same_work, headline
+from epochbench.aggregate.ladder import ladder
+from epochbench.aggregate.machines import code_versions, differences, machines
+from epochbench.aggregate.settings import Settings
+from epochbench.aggregate.summary import CellSummary, GateDemand, Missing, Summary
+from epochbench.errors import BenchmarkError
+from epochbench.records import gates
+from epochbench.records.exchange import Quarantined
+from epochbench.timing.record import Record, runs_by_cell
+
+
+def aggregate(
+    records: list[Record],
+    settings: Settings,
+    notes: Sequence[str],
+    left_out: Sequence[Quarantined] = (),
+    failed: Sequence[Missing] = (),
+) -> Summary:
+    """Return what all records together say.
+
+    `left_out` are the files that were no valid records, `failed` the runs that wrote none. Raises BenchmarkError where
+    there is no record at all.
+    """
+    if not records:
+        raise BenchmarkError("there is no record under results/train yet; run `snakemake --cores all` first")
+    by_cell = runs_by_cell(records)
+    settings = replace(settings, baseline=baseline_name(settings.baseline, by_cell))
+    bases = baselines(settings.baseline, by_cell)
+    reference = by_cell.get(settings.baseline, records)[0]
+    cells = [summarise_cell(runs, bases.get(runs[0].cell.model), reference, settings) for runs in by_cell.values()]
+    cells = _judge_baseline(cells, settings.baseline)
+    leading, used = headline(cells, settings, by_cell), machines(records)
+    notes = [*_reservations(reference, settings.baseline, by_cell), *notes, *_losses(left_out, failed)]
+    return Summary(
+        dataset=reference.dataset,
+        settings=settings,
+        headline=leading,
+        ladder=ladder(cells, by_cell, settings.confidence),
+        break_even=break_even(cells, leading),
+        code=code_versions(records),
+        gates=[GateDemand(gate.name, gate.severity, gate.demand) for gate in gates.GATES],
+        cells=cells,
+        machines=used,
+        differences=differences(used),
+        left_out=list(left_out),
+        failed=list(failed),
+        notes=notes,
+        answer=answer(leading, cells, notes),
+    )
+
+
+def _reservations(reference: Record, baseline: str, by_cell: dict[str, list[Record]]) -> list[str]:
+    """Return a note where the images are made up, and one where the baseline was not timed."""
+    synthetic = "The images are synthetic, a stand-in for CIFAR-10." if reference.dataset.synthetic else ""
+    missing = "" if baseline in by_cell else f"The baseline '{baseline}' has no record, so there is no speedup."
+    return [note for note in (synthetic, missing) if note]
+
+
+def _losses(left_out: Sequence[Quarantined], failed: Sequence[Missing]) -> list[str]:
+    """Return a note for each kind of thing that is not there."""
+    notes = []
+    if failed:
+        notes.append(f"{len(failed)} runs failed: {', '.join(dict.fromkeys(run.cell for run in failed))}.")
+    if left_out:
+        notes.append(f"{len(left_out)} files were left out; the page says why.")
+    return notes
+
+
+def _judge_baseline(cells: list[CellSummary], name: str) -> list[CellSummary]:
+    """Add to the baseline's row how far it is behind the best CPU cell that does the same work."""
+    base = next((row for row in cells if row.cell == name), None)
+    if base is None:
+        return cells
+    rivals = [row for row in cells if row.device == "cpu" and row.valid and does_the_same_work(row, base)]
+    seconds = base.epoch_seconds.estimate
+    finding = gates.fair_baseline(seconds, min((row.epoch_seconds.estimate for row in rivals), default=seconds))
+    return [replace(row, gates=[*row.gates, finding]) if row is base else row for row in cells]

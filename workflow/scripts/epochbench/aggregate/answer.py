@@ -1,0 +1,24 @@
+"""The last word: the answer in two lines, and what makes a run end with an error."""
+
+from epochbench.aggregate.summary import CellSummary, Headline, Summary
+from epochbench.records import gates
+
+
+def answer(headline: Headline | None, cells: list[CellSummary], notes: list[str]) -> list[str]:
+    """Return the answer in two lines: the headline, then the fair comparison and what else must be said."""
+    first = headline.sentence if headline else "There are not two comparable cells yet, so there is no speedup."
+    second = [f"Against the best CPU cell: {headline.fair.sentence}"] if headline and headline.fair else []
+    wrong = [row.cell for row in cells if not row.valid]
+    warning = [f"Left out because a hard gate failed: {', '.join(wrong)}."] if wrong else []
+    return [first, " ".join(second + warning + notes)]
+
+
+def failures(summary: Summary) -> list[str]:
+    """Return a line for each hard gate that failed (cell, gate and why) and each broken record of this machine."""
+    broken = [f"{file.file}: {file.reason}" for file in summary.left_out if not file.imported]
+    return broken + [
+        f"{row.cell}: {finding.gate}: {finding.sentence}"
+        for row in summary.cells
+        for finding in row.gates
+        if finding.severity == gates.HARD and finding.passed is False
+    ]

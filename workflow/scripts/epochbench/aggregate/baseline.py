@@ -1,0 +1,41 @@
+"""What a cell is compared with."""
+
+from epochbench.stats import Interval, speedup
+from epochbench.timing.record import Record
+
+
+def baseline_name(asked: str, by_cell: dict[str, list[Record]]) -> str:
+    """Return the baseline's cell: this machine's, or else the only imported one of that name."""
+    imported = [cell for cell in by_cell if cell.split("@")[0] == asked]
+    return imported[0] if asked not in by_cell and len(imported) == 1 else asked
+
+
+def baselines(name: str, by_cell: dict[str, list[Record]]) -> dict[str, list[Record]]:
+    """Return each network's baseline: the one that the config names, for other networks their first cell.
+
+    Empty where the named one has no record.
+    """
+    base = by_cell.get(name)
+    if base is None:
+        return {}
+    first = {}
+    for runs in by_cell.values():
+        first.setdefault(runs[0].cell.model, runs)
+    return first | {base[0].cell.model: base}
+
+
+def is_comparable(record: Record, baseline: Record) -> bool:
+    """Tell whether a ratio of two cells means anything: the same data and the same network."""
+    return (record.dataset.fingerprint, record.cell.model) == (baseline.dataset.fingerprint, baseline.cell.model)
+
+
+def speedup_over(base: list[Record], runs: list[Record], confidence: float) -> Interval:
+    """Return how many times faster a cell is than another; than itself it is 1, and not in doubt."""
+    if base is runs:
+        return Interval(1.0, 1.0, 1.0)
+    return speedup(epoch_times(base), epoch_times(runs), confidence)
+
+
+def epoch_times(runs: list[Record]) -> list[list[float]]:
+    """Return the timed epochs of each run, in seconds."""
+    return [run.timing.epoch_seconds for run in runs]

@@ -1,0 +1,150 @@
+"""One cell's row of the summary, from the records of its runs."""
+
+from dataclasses import asdict
+from statistics import mean, median
+
+from epochbench.aggregate.baseline import epoch_times, is_comparable, speedup_over
+from epochbench.aggregate.machines import hardware
+from epochbench.aggregate.settings import Settings
+from epochbench.aggregate.summary import CellSummary, DistanceToLimit
+from epochbench.records import gates
+from epochbench.stats import outliers, relative_spread, typical_epoch, verdict
+from epochbench.timing.record import Finding, Record
+
+SECONDS_PER_HOUR = 3600
+FEW_RUNS = 3
+
+
+def summarise_cell(runs: list[Record], base: list[Record] | None, reference: Record, settings: Settings) -> CellSummary:
+    """Return what the runs of one cell say together.
+
+    `base` has the runs of its network's baseline, None where there is none; `reference` is the record whose data and
+    network the headline is about.
+    """
+    first, samples = runs[0], epoch_times(runs)
+    typical = typical_epoch(samples, settings.confidence)
+    findings = _findings(runs, base)
+    comparable = base is not None and is_comparable(first, base[0])
+    ratio = speedup_over(base, runs, settings.confidence) if comparable else None
+    images = (reference if comparable else first).dataset.train_images
+    return CellSummary(
+        cell=first.cell.cell,
+        device=first.cell.device,
+        hardware=hardware(first),
+        settings=first.cell,
+        runs=len(runs),
+        epoch_seconds=typical,
+        **_spread(samples),
+        images_per_second=images / typical.estimate,
+        baseline=base[0].cell.cell if comparable else None,
+        speedup=ratio,
+        verdict=verdict(ratio, settings.noise_threshold) if ratio else None,
+        flags=_flags(runs, reference) + [f"gate failed: {each.gate}" for each in findings if each.passed is False],
+        gates=findings,
+        node=", ".join(dict.fromkeys(run.machine.node for run in runs)),
+        valid=all(each.passed is not False for each in findings if each.severity == gates.HARD),
+        **_parts_of_a_run(runs),
+        **_training(runs),
+        **_conditions(runs),
+        limit=_distance_to_limit(runs, typical.estimate),
+        cost_per_epoch=_cost(typical.estimate, hardware(first), settings.per_hour),
+    )
+
+
+def _findings(runs: list[Record], base: list[Record] | None) -> list[Finding]:
+    """Return each gate's worst finding over the runs, and what the runs are only together."""
+    return [
+        *gates.worst([gates.findings(run) for run in runs]),
+        gates.same_data_same_code(runs, base or runs),
+        gates.one_kind_of_machine([hardware(run) for run in runs]),
+    ]
+
+
+def _spread(samples: list[list[float]]) -> dict[str, float | int | None]:
+    """Return how the timed epochs spread, over runs and within them."""
+    every = sorted(value for run in samples for value in run)
+    return {
+        "epochs": len(every),
+        "median_seconds": float(median(every)),
+        "mean_seconds": mean(every),
+        "minimum_seconds": every[0],
+        "relative_spread": relative_spread(samples),
+        "outliers": sum(map(outliers, samples)),
+    }
+
+
+def _parts_of_a_run(runs: list[Record]) -> dict[str, float | None]:
+    """Return the mean seconds of each part of a run outside the timed epochs."""
+    parts = ("start", "load", "first_step", "evaluation", "check", "calibration")
+    means = {f"{part}_seconds": _mean_if_known([getattr(run.timing, f"{part}_seconds") for run in runs], 1)
+             for part in parts}  # fmt: skip
+    return means | {"wall_seconds": mean(run.wall_seconds for run in runs)}
+
+
+def _mean_if_known(values: list[float | None], at_least: int) -> float | None:
+    """Return the mean of the known values, None where fewer than so many are known."""
+    known = [value for value in values if value is not None]
+    return mean(known) if len(known) >= at_least else None
+
+
+def _training(runs: list[Record]) -> dict[str, float | int | None]:
+    """Return what was learned, and by how much work. A loss that is not a number has no mean."""
+    first = runs[0]
+    last_losses = [run.training.epoch_losses[-1] if run.training.epoch_losses else None for run in runs]
+    epochs = len(first.timing.epoch_seconds)
+    return {
+        "test_accuracy": mean(run.training.test_accuracy for run in runs),
+        "final_loss": _mean_if_known(last_losses, len(runs)),
+        "steps": first.protocol.warmup_steps + first.training.steps_per_epoch * epochs,
+        "parameters": first.training.parameters,
+        "peak_memory_bytes": max(run.training.peak_memory_bytes for run in runs),
+    }
+
+
+def _conditions(runs: list[Record]) -> dict[str, float | int | None]:
+    """Return what the machine did meanwhile; an energy is unknown where one run's counter is."""
+    conditions = [run.conditions for run in runs]
+    epochs = sum(len(run.timing.epoch_seconds) for run in runs)
+    gpu, cpu = ([getattr(each, f"{kind}_energy_joules") for each in conditions] for kind in ("gpu", "cpu"))
+    return {
+        "threads": conditions[0].threads,
+        "minor_page_faults": round(mean(each.minor_page_faults for each in conditions)),
+        "lock_wait_seconds": sum(each.lock_wait_seconds for each in conditions),
+        "gpu_joules_per_epoch": None if None in gpu else sum(gpu) / epochs,
+        "cpu_joules_per_epoch": None if None in cpu else sum(cpu) / epochs,
+    }
+
+
+def _distance_to_limit(runs: list[Record], seconds: float) -> DistanceToLimit | None:
+    """Return a cell's floors in seconds and how many times them its epoch takes; None where no run was calibrated.
+
+    A disturbed calibration shows too low a peak, never too high a one: the run with the highest peak speaks.
+    """
+    calibrated = [run.limit for run in runs if run.limit]
+    if not calibrated:
+        return None
+    best = min(calibrated, key=lambda limit: limit.fused_floor_seconds)
+    return DistanceToLimit(
+        **asdict(best),
+        times_operator_floor=seconds / best.operator_floor_seconds,
+        times_fused_floor=seconds / best.fused_floor_seconds,
+    )
+
+
+def _cost(seconds: float, name: str, per_hour: dict[str, float]) -> float | None:
+    """Return the price of an epoch, by the hardware's name, with or without its cores."""
+    price = per_hour.get(name) or per_hour.get(name.rsplit(",", 1)[0])
+    return None if price is None else seconds / SECONDS_PER_HOUR * price
+
+
+def _flags(runs: list[Record], reference: Record) -> list[str]:
+    """Return what a reader must know beside this cell's number."""
+    first, few = runs[0], len(runs) < FEW_RUNS
+    rules = (
+        (first.dataset.synthetic, "synthetic data"),
+        (few, f"{len(runs)} run{'s' if len(runs) > 1 else ''} only"),
+        (any(run.dataset.fingerprint != reference.dataset.fingerprint for run in runs), "other data than the baseline"),
+        (first.cell.model != reference.cell.model, "other network than the headline's"),
+        (first.cell.batch_size != reference.cell.batch_size, "other batch size than the baseline"),
+    )
+    return [flag for applies, flag in rules if applies]

@@ -1,0 +1,62 @@
+"""The machines and the code that the records come from."""
+
+from dataclasses import asdict, fields, replace
+
+from epochbench.aggregate.summary import CodeVersion, Difference, MachineSummary, NodeValue
+from epochbench.documents import to_dict
+from epochbench.timing.record import Peaks, Record
+
+
+def hardware(record: Record) -> str:
+    """Return the words for what a record was timed on: the GPU, or the CPU and its usable cores."""
+    machine = record.machine
+    return machine.gpu.name if machine.gpu else f"{machine.cpu}, {machine.cores_usable} cores"
+
+
+def machines(records: list[Record]) -> list[MachineSummary]:
+    """Return every machine that a record names, once, with the highest peaks that any of its runs reached."""
+    known = {}
+    for record in records:
+        key = record.machine.fingerprint, hardware(record)
+        machine = known.setdefault(key, _machine(record))
+        if record.peaks:
+            known[key] = replace(machine, peaks=_highest(machine.peaks, record.peaks))
+    return list(known.values())
+
+
+def _machine(record: Record) -> MachineSummary:
+    facts = [field.name for field in fields(MachineSummary) if field.name != "peaks"]
+    return MachineSummary(**{fact: getattr(record.machine, fact) for fact in facts}, peaks=None)
+
+
+def _highest(one: Peaks | None, other: Peaks) -> Peaks:
+    """Return the higher of each peak; a disturbed or smaller calibration never lowers one."""
+    if one is None:
+        return other
+    products = (one.matrix_flop_per_second, other.matrix_flop_per_second)
+    precisions = dict.fromkeys(precision for product in products for precision in product)
+    return Peaks(
+        {precision: max(product.get(precision, 0) for product in products) for precision in precisions},
+        max(one.memory_bytes_per_second, other.memory_bytes_per_second),
+        max(one.launches_per_second, other.launches_per_second),
+    )
+
+
+def code_versions(records: list[Record]) -> list[CodeVersion]:
+    """Return every version of the code that measured, and the protocol it followed, once."""
+    known = {}
+    for record in records:
+        key = record.code.digest, record.code.commit
+        known.setdefault(key, CodeVersion(**asdict(record.code), **asdict(record.protocol)))
+    return list(known.values())
+
+
+def differences(between: list[MachineSummary]) -> list[Difference]:
+    """Return the facts in which machines differ, each with every machine's value as plain data."""
+    rows = [to_dict(machine) for machine in between]
+    facts = [field.name for field in fields(MachineSummary) if field.name not in ("fingerprint", "node", "peaks")]
+    return [
+        Difference(fact, [NodeValue(machine.node, row[fact]) for machine, row in zip(between, rows, strict=True)])
+        for fact in facts
+        if any(row[fact] != rows[0][fact] for row in rows)
+    ]

@@ -1,0 +1,14 @@
+"""How samples become numbers."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How samples become numbers: the baseline's name, the intervals' confidence, what counts as noise, and prices."""
+
+    baseline: str = "cpu-reference"  # the cell that every speedup is over
+    confidence: float = 0.95  # of every interval
+    noise_threshold: float = 0.02  # relative change that counts as noise
+    currency: str = "EUR"  # the word behind every price
+    per_hour: dict[str, float] = field(default_factory=dict)  # price of an hour, by the hardware's name

@@ -1,0 +1,209 @@
+"""The summary: what all records together say, in frozen dataclasses. Tables, figures, page and console read these.
+
+`workflow/schemas/summary.schema.yaml` describes the same fields in the file; a test compares the two. Times are in
+seconds, intervals have the confidence of the settings, and None is "unknown" unless a field says otherwise.
+"""
+
+from dataclasses import dataclass
+
+from epochbench.aggregate.settings import Settings
+from epochbench.records.exchange import Quarantined
+from epochbench.stats import Interval
+from epochbench.timing.cell import Cell, is_imported
+from epochbench.timing.protocol import Protocol
+from epochbench.timing.record import Code, Dataset, Finding, Gpu, Limit, Peaks
+
+SUMMARY_VERSION = 1
+
+
+@dataclass(frozen=True)
+class DistanceToLimit(Limit):
+    """A cell's floors, as the record has them, and how many times each its typical epoch takes."""
+
+    times_operator_floor: float  # epoch time over the floor operator by operator
+    times_fused_floor: float  # epoch time over the floor with everything fused
+
+
+@dataclass(frozen=True)
+class CellSummary:
+    """What the runs of one cell say together."""
+
+    cell: str  # its name, with @node behind it where it was imported
+    device: str  # cpu or gpu
+    hardware: str  # the GPU's name, or the CPU's with its usable cores
+    settings: Cell  # the row of the sheet
+    runs: int  # number of runs
+    epochs: int  # timed epochs of all runs
+    epoch_seconds: Interval  # the typical epoch, s: geometric mean of the runs' medians
+    median_seconds: float  # of all timed epochs, s
+    mean_seconds: float  # of all timed epochs, s
+    minimum_seconds: float  # of all timed epochs, s
+    relative_spread: float | None  # standard deviation of the runs' medians over their mean; None for one run
+    outliers: int  # timed epochs beyond Tukey's fences; none is dropped
+    images_per_second: float  # training images over the typical epoch, 1/s
+    baseline: str | None  # the cell that the speedup is over; None where nothing is comparable
+    speedup: Interval | None  # how many times faster than the baseline
+    verdict: str | None  # FASTER, SLOWER, SAME or AMBIGUOUS
+    flags: list[str]  # what a reader must know beside the number
+    gates: list[Finding]  # each gate's worst finding over the runs
+    node: str  # host names of the machines, separated by commas
+    valid: bool  # whether no hard gate failed
+    start_seconds: float  # process start to first touch of the device, mean over runs, s
+    load_seconds: float  # shards to device, mean over runs, s
+    first_step_seconds: float  # first training step, compilation included, mean over runs, s
+    evaluation_seconds: float | None  # evaluation on the test images, mean over runs, s
+    check_seconds: float | None  # what the gates judge, mean over runs, s
+    calibration_seconds: float | None  # measuring the peaks, mean over runs, s
+    wall_seconds: float  # the whole run, mean over runs, s
+    test_accuracy: float  # share of test images classified correctly, mean over runs
+    final_loss: float | None  # loss of the last step, mean over runs; None where one is not a number
+    steps: int  # training steps of the first run, warm-up included
+    parameters: int  # trainable parameters
+    peak_memory_bytes: int  # largest of all runs, bytes
+    threads: int  # CPU threads that torch reported
+    minor_page_faults: int  # during the timed epochs, mean over runs
+    lock_wait_seconds: float  # waited for other jobs, sum over runs, s
+    limit: DistanceToLimit | None  # None where no run was calibrated
+    gpu_joules_per_epoch: float | None  # by the accelerator's own counter, J
+    cpu_joules_per_epoch: float | None  # of all processor packages, J
+    cost_per_epoch: float | None  # in the settings' currency; None without a price
+
+    @property
+    def counts(self) -> bool:
+        """Tell whether the cell was timed here and passed its hard gates."""
+        return self.valid and not is_imported(self.cell)
+
+
+@dataclass(frozen=True)
+class Fair:
+    """The headline's cell against the fastest CPU cell."""
+
+    cell: str  # the fastest CPU cell
+    speedup: Interval  # how many times faster the headline's cell is
+    sentence: str  # the same in words
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The comparison to lead with."""
+
+    baseline: str  # the slower side: the baseline's cell
+    best: str  # the fastest GPU cell, or the fastest CPU cell without a GPU
+    fair: Fair | None  # None where the fastest CPU cell is one of the two
+    sentence: str  # the comparison in words
+    replay: dict[str, float]  # the speedup by each other estimator, over all epochs
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One step of the ladder: a cell that differs from the one before in one setting."""
+
+    cell: str  # its name
+    device: str  # cpu or gpu
+    changed: str | None  # what it changes; None for the first
+    seconds: float  # its typical epoch, s
+    factor: Interval | None  # how many times faster than the rung before; None for the first
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The fastest cell of each device at one batch size."""
+
+    batch_size: int  # images in a step
+    cpu: str  # the fastest CPU cell
+    gpu: str  # the fastest GPU cell
+    times_faster: float  # how many times faster the GPU cell is
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """When the headline's GPU cell pays."""
+
+    cpu: str  # the CPU cell it is held against
+    gpu: str  # the headline's GPU cell
+    extra_seconds: float  # how much longer start, loading and first step take on the GPU, s
+    epochs: float | None  # epochs that repay them; 0: nothing to repay; None: never
+    batches: list[Batch]  # each batch size that both devices were timed at; empty with fewer than two
+    batch_size: int | None  # the smallest from which on the GPU is faster; None where it never is
+
+
+@dataclass(frozen=True)
+class CodeVersion(Protocol, Code):
+    """A version of the code that measured, and the protocol it followed: the fields of both."""
+
+
+@dataclass(frozen=True)
+class GateDemand:
+    """What a gate demands."""
+
+    gate: str  # its name
+    severity: str  # hard or soft
+    demand: str  # what must be true
+
+
+@dataclass(frozen=True)
+class MachineSummary:
+    """A machine as its records describe it, without what belongs to one job, and its peaks."""
+
+    fingerprint: str  # one word for this hardware
+    node: str  # host name
+    system: str  # operating system
+    cpu: str  # processor
+    cores_usable: int  # cores that the process might use
+    memory_bytes: int  # main memory, bytes
+    sockets: int | None  # processor sockets
+    physical_cores: int | None  # cores without simultaneous multithreading
+    threads_per_core: int | None  # threads that a core runs at once
+    numa_nodes: int | None  # NUMA nodes
+    governor: str | None  # frequency governor
+    gpu: Gpu | None  # the GPU that was used; None for none
+    python: str  # version of Python
+    torch: str  # version of torch
+    cuda: str | None  # version of CUDA; None without
+    peaks: Peaks | None  # the highest that calibration reached; None where no run was calibrated
+
+
+@dataclass(frozen=True)
+class NodeValue:
+    """One machine's value of a fact."""
+
+    node: str  # host name
+    value: object  # as the machine's summary has it
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A fact in which the machines differ."""
+
+    fact: str  # the field of MachineSummary
+    values: list[NodeValue]  # one for each machine
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A run that failed."""
+
+    cell: str  # its cell
+    run: int  # its number, from 1
+    error: str  # the last words of its log
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What all records together say."""
+
+    dataset: Dataset  # what the baseline, or else the first record, was trained on
+    settings: Settings  # how samples became numbers
+    headline: Headline | None  # None without two comparable cells
+    ladder: list[Rung]  # the ratio, one change at a time; empty with fewer than two rungs
+    break_even: BreakEven | None  # None without a GPU in the headline
+    code: list[CodeVersion]  # every version of the code that measured
+    gates: list[GateDemand]  # the gates that judge each record
+    cells: list[CellSummary]  # in the order of the records
+    machines: list[MachineSummary]  # every machine, once
+    differences: list[Difference]  # the facts in which the machines differ
+    left_out: list[Quarantined]  # files that were no valid records
+    failed: list[Missing]  # runs that wrote no record
+    notes: list[str]  # what must be said beside every result
+    answer: list[str]  # the answer in two lines; the second is empty where there is nothing more to say
+    schema_version: int = SUMMARY_VERSION  # of this file

@@ -1,0 +1,1 @@
+"""Records on the disk, their gates, and how they travel."""

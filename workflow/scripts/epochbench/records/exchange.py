@@ -1,0 +1,188 @@
+"""Results that travel: export records with a manifest, import those of other machines, compare two sets of them.
+
+An export comes from a stranger: nothing in it is executed, nothing is unpacked to the disk, sizes are bounded, and
+every record is validated by itself. What is wrong is left out by name, with its reason, and the rest goes on.
+"""
+
+import hashlib
+import io
+import json
+import re
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from epochbench.documents import to_dict
+from epochbench.errors import BenchmarkError, in_one_line
+from epochbench.files import to_json, write_bytes
+from epochbench.records.store import MAX_RECORD_BYTES, parse_record
+from epochbench.timing.cell import is_imported
+from epochbench.timing.record import Record, checksum, seal
+
+EXPORT_VERSION = 1
+MANIFEST = "manifest.json"
+MAX_MEMBERS = 20_000
+MAX_TOTAL_BYTES = 512 * 2**20
+RECORD_NAME = re.compile(r"records/[a-z0-9@._-]{1,200}/run-[1-9][0-9]{0,4}\.json")
+# The same zip from the same records, whenever it is made.
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A file that was left out, and why; what others sent is no failure of this run."""
+
+    file: str
+    reason: str
+    imported: bool = False
+
+
+def write_export(records: list[Record], path: str | Path, created_at: str) -> None:
+    """Write records and their manifest as a zip: whole or not at all.
+
+    Raises BenchmarkError where there is nothing to export.
+    """
+    if not records:
+        raise BenchmarkError("there is no record under results/train yet; run `snakemake --cores all` first")
+    members = {
+        f"records/{record.cell.cell}/run-{record.run}.json": to_json(to_dict(record)).encode() for record in records
+    }
+    manifest = {
+        "epochbench_export": EXPORT_VERSION,
+        "created_at": created_at,
+        "nodes": sorted({record.machine.node for record in records}),
+        "records": {name: hashlib.sha256(content).hexdigest() for name, content in members.items()},
+    }
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in {MANIFEST: to_json(manifest).encode(), **members}.items():
+            archive.writestr(zipfile.ZipInfo(name, ZIP_EPOCH), content, zipfile.ZIP_DEFLATED)
+    write_bytes(path, packed.getvalue())
+
+
+class Export(NamedTuple):
+    """What an export holds: its valid records, what was left out, and when it was made as its manifest says."""
+
+    records: list[Record]
+    left_out: list[Quarantined]
+    created_at: str
+
+
+def read_export(path: str | Path) -> Export:
+    """Read an export and leave out, by name and with the reason, whatever in it is no valid record.
+
+    Raises BenchmarkError where the file as a whole is no export.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _read_members(path, archive)
+    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+        raise BenchmarkError(f"{path}: not readable as an export ({error}); make it with `make export`") from error
+
+
+def _read_members(path, archive: zipfile.ZipFile) -> Export:
+    members = archive.infolist()
+    if len(members) > MAX_MEMBERS or sum(member.file_size for member in members) > MAX_TOTAL_BYTES:
+        raise ValueError(f"it holds more than {MAX_MEMBERS:,} files or {MAX_TOTAL_BYTES // 2**20} MiB")
+    manifest = _manifest(archive)
+    promised = manifest["records"]
+    records, left_out, seen = [], [], set()
+    for member in members:
+        if member.filename == MANIFEST:
+            continue
+        try:
+            record = _read_member(archive, member, promised, seen)
+        except (BenchmarkError, ValueError, zipfile.BadZipFile) as error:
+            left_out.append(_wrong(f"{path}: {member.filename[:200]}", in_one_line(error)))
+        else:
+            records.append(record)
+    missing = set(promised) - {member.filename for member in members}
+    left_out += [_wrong(f"{path}: {name[:200]}", "its manifest names it, but it is not there") for name in missing]
+    return Export(records, left_out, str(manifest.get("created_at", ""))[:32])
+
+
+def _wrong(file: str, reason: str) -> Quarantined:
+    return Quarantined(file, reason, imported=True)
+
+
+def _manifest(archive: zipfile.ZipFile) -> dict:
+    """Return the manifest: `records` has the checksums by name."""
+    try:
+        content = _bounded(archive, archive.getinfo(MANIFEST))
+        manifest = json.loads(content)
+        promised = manifest["records"]
+        version = manifest["epochbench_export"]
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError("it has no manifest of an export") from error
+    if version != EXPORT_VERSION:
+        raise ValueError(f"its manifest has version {str(version)[:20]}, this code reads {EXPORT_VERSION}")
+    if not isinstance(promised, dict) or not all(isinstance(value, str) for value in promised.values()):
+        raise ValueError("its manifest does not name records and checksums")
+    return manifest
+
+
+def _bounded(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """Read a member, however large it says or turns out to be, in bounded memory."""
+    with archive.open(member) as stream:
+        content = stream.read(MAX_RECORD_BYTES + 1)
+    if len(content) > MAX_RECORD_BYTES:
+        raise ValueError(f"larger than {MAX_RECORD_BYTES // 2**20} MiB")
+    return content
+
+
+def _read_member(archive, member, promised, seen) -> Record:
+    if not RECORD_NAME.fullmatch(member.filename):
+        raise ValueError("not a name that a record has in an export")
+    if member.filename in seen:
+        raise ValueError("occurs twice")
+    seen.add(member.filename)
+    content = _bounded(archive, member)
+    if hashlib.sha256(content).hexdigest() != promised.get(member.filename):
+        raise ValueError("its checksum is not the manifest's")
+    record = parse_record(content, member.filename)
+    if checksum(record) != record.checksum:
+        raise ValueError("its own checksum is wrong: it was changed after the run")
+    return record
+
+
+def import_records(paths: list[str], own: list[Record]) -> tuple[list[Record], list[Quarantined], list[str]]:
+    """Read exports for the tables: records under names of their own, what was left out, and notes on differences.
+
+    A cell of another machine is another cell: `gpu-best` of node7 becomes `gpu-best@node7`.
+    """
+    imported, left_out, notes, taken = [], [], [], {(record.cell.cell, record.run) for record in own}
+    for path in paths:
+        try:
+            export = read_export(path)
+        except BenchmarkError as error:
+            left_out.append(_wrong(str(path), in_one_line(error)))
+            continue
+        left_out += export.left_out
+        for record in map(_renamed, export.records):
+            if (record.cell.cell, record.run) in taken:
+                left_out.append(_wrong(f"{path}: {record.cell.cell} run {record.run}", "occurs in two exports"))
+                continue
+            taken.add((record.cell.cell, record.run))
+            imported.append(record)
+        notes += _differences(path, export.records, own)
+    return imported, left_out, notes
+
+
+def _renamed(record: Record) -> Record:
+    node = re.sub(r"[^a-z0-9.-]+", "-", record.machine.node.lower()).strip("-") or "elsewhere"
+    name = record.cell.cell if is_imported(record.cell.cell) else f"{record.cell.cell}@{node[:60]}"
+    return seal(replace(record, cell=replace(record.cell, cell=name)))
+
+
+def _differences(path: str, records: list[Record], own: list[Record]) -> list[str]:
+    """Return plain notes where an export's data or code is not ours."""
+    name, notes = Path(path).name, []
+    if own and {r.dataset.fingerprint for r in records} - {r.dataset.fingerprint for r in own}:
+        notes.append(f"{name} was trained on other data; its cells are shown, but compared with none of ours.")
+    # Every network has a digest of its own; one that was not timed here cannot differ.
+    code = {(record.cell.model, record.code.digest) for record in own}
+    models = {model for model, _ in code}
+    if any(r.cell.model in models and (r.cell.model, r.code.digest) not in code for r in records):
+        notes.append(f"{name} was measured by another version of the timing code.")
+    return notes

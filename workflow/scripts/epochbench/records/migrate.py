@@ -1,0 +1,60 @@
+"""Records of earlier versions, brought to this one."""
+
+import contextlib
+from pathlib import Path
+
+from epochbench.errors import BenchmarkError
+from epochbench.timing.cell import with_defaults
+from epochbench.timing.record import SCHEMA_VERSION, document_checksum
+
+# Until version 2 every data set had CIFAR-10's layout.
+FORMER_IMAGES = {"image_shape": [3, 32, 32], "classes": 10}
+
+
+def migrate(document: object, path: str | Path) -> object:
+    """Bring an older record to this version: what it did not measure is null, and its checksum is made anew if right.
+
+    A column that came later has its default. Raises BenchmarkError for a version that is newer than this code.
+    """
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise BenchmarkError(
+            f"{path}: schema_version {version} is newer than this code (version {SCHEMA_VERSION}); update epochbench"
+        )
+    if not isinstance(version, int) or version < 1:
+        return document
+    migrated = document
+    with contextlib.suppress(KeyError, TypeError, AttributeError):  # what is missing, the validation names
+        for step in STEPS[version - 1 :]:
+            migrated = step(migrated)
+        migrated = migrated | {"cell": with_defaults(migrated["cell"])}
+    if migrated == document or document.get("checksum") != document_checksum(document):
+        return migrated
+    return migrated | {"checksum": document_checksum(migrated)}
+
+
+def _from_version_1(old: dict) -> dict:
+    unknown = {"gpu_energy_joules": None, "cpu_energy_joules": None, "flags": {}}
+    untimed = dict.fromkeys(("evaluation_seconds", "check_seconds", "calibration_seconds"))
+    gone = ("flop_per_epoch", "peak_flop_per_second")
+    return old | {
+        "schema_version": 2,
+        "machine": old["machine"] | {"threads_per_core": None},
+        "conditions": old["conditions"] | unknown,
+        "timing": old["timing"] | untimed,
+        "evidence": {key: value for key, value in old["evidence"].items() if key not in gone},
+        "peaks": None,
+        "limit": None,
+    }
+
+
+def _from_version_2(old: dict) -> dict:
+    return old | {
+        "schema_version": 3,
+        "dataset": old["dataset"] | FORMER_IMAGES,
+        "evidence": old["evidence"] | {"between_seconds": None},
+    }
+
+
+# From version 1 to 2, from 2 to 3, and so on.
+STEPS = (_from_version_1, _from_version_2)

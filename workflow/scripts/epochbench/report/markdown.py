@@ -1,0 +1,28 @@
+"""The tables of the page in Markdown, ready to paste into an issue."""
+
+from epochbench import wording
+from epochbench.aggregate.summary import Summary
+from epochbench.report.cell_tables import cell_rows
+
+
+def render_markdown(summary: Summary) -> str:
+    """Return the summary as Markdown: the answer, the dataset, and a row for every cell."""
+    data = summary.dataset
+    kind = "synthetic images" if data.synthetic else "images"
+    lines = ["# How much faster does it train?", "", *[line for line in summary.answer if line], ""]
+    lines.append(f"Data: {wording.count(data.train_images)} {kind} ({_escape(data.name)}).")
+    return "\n".join([*lines, "", markdown_table(cell_rows(summary)), ""])
+
+
+def markdown_table(rows: list[dict[str, str]]) -> str:
+    """Return rows of texts as a Markdown table, their keys as its header."""
+    header = list(rows[0])
+    table = [header, ["---"] * len(header), *[list(row.values()) for row in rows]]
+    return "\n".join("| " + " | ".join(map(_escape, row)) + " |" for row in table)
+
+
+def _escape(text: str) -> str:
+    """Keep a cell's text from ending the table's cell or becoming markup."""
+    for character in "\\|<>`":
+        text = text.replace(character, f"\\{character}")
+    return " ".join(text.split())

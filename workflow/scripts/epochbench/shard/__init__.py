@@ -1,0 +1,1 @@
+"""From an archive to tensor shards and their manifest."""

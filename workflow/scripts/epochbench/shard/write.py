@@ -1,0 +1,113 @@
+"""From an archive to tensor shards and their manifest."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from epochbench import datasets
+from epochbench.errors import BenchmarkError
+from epochbench.files import write_bytes, write_json
+from epochbench.images import Images, Splits
+
+SPLITS = ("train", "test")
+# Writing and hashing let go of the interpreter; more threads than this wait for the disk.
+WRITERS = 4
+MOMENT_CHUNK = 100
+
+
+def shard_archive(archive: str | Path, source: dict, folder: str | Path, shard_size: int) -> dict:
+    """Write an archive's images as safetensors shards of `shard_size` images, and their manifest; return the manifest.
+
+    Each shard holds `images` uint8 [n, channels, height, width] and `labels` int64 [n]. `source` is what the stage
+    acquire's manifest says of the archive; its `layout` names the data set that reads it. Raises BenchmarkError for an
+    archive that is not in the official layout.
+    """
+    if source.get("layout") not in datasets.names():
+        raise BenchmarkError(f"the manifest of {archive} names no known layout; delete it and run again")
+    splits = datasets.load(source["layout"]).read_archive(archive)
+    folder = Path(folder)
+    for stale in folder.glob("*.safetensors"):
+        stale.unlink()
+    with ThreadPoolExecutor(WRITERS) as pool:
+        fingerprint = pool.submit(_fingerprint, splits)
+        moments = pool.submit(_channel_moments, splits.train.images)
+        shards = {split: _write_split(pool, folder, split, getattr(splits, split), shard_size) for split in SPLITS}
+        mean, deviation = moments.result()
+        manifest = {
+            "source": source,
+            "fingerprint": fingerprint.result(),
+            "image_shape": list(splits.train.images.shape[1:]),
+            "class_names": splits.class_names,
+            "channel_mean": mean,
+            "channel_std": deviation,
+            "splits": {
+                split: {
+                    "images": len(getattr(splits, split).labels),
+                    "class_histogram": _histogram(getattr(splits, split).labels, len(splits.class_names)),
+                    "shards": [shard.result() for shard in shards[split]],
+                }
+                for split in SPLITS
+            },
+        }
+    write_json(folder / "manifest.json", manifest)
+    return manifest
+
+
+def _write_split(pool, folder: Path, split: str, data: Images, shard_size: int) -> list:
+    starts = range(0, len(data.labels), shard_size)
+    return [
+        pool.submit(
+            _write_shard,
+            folder / f"{split}-{number:05d}-of-{len(starts):05d}.safetensors",
+            Images(data.images[start : start + shard_size], data.labels[start : start + shard_size]),
+        )
+        for number, start in enumerate(starts)
+    ]
+
+
+def _write_shard(path: Path, data: Images) -> dict:
+    from safetensors.numpy import save
+
+    content = save({"images": data.images, "labels": data.labels})
+    write_bytes(path, content)
+    return {
+        "file": path.name,
+        "images": len(data.labels),
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def _fingerprint(splits: Splits) -> str:
+    """Hash every image and label of both splits in order, so that the shard size does not matter."""
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        data = getattr(splits, split)
+        digest.update(str(len(data.labels)).encode())
+        digest.update(np.ascontiguousarray(data.images))
+        digest.update(data.labels)
+    return digest.hexdigest()
+
+
+def _channel_moments(images: np.ndarray) -> tuple[list[float], list[float]]:
+    """Return the mean and standard deviation of each channel, of pixels scaled to [0, 1]."""
+    channels, pixels_each = images.shape[1], images.shape[2] * images.shape[3]
+    total, squares = np.zeros(channels), np.zeros(channels)
+    # A buffer that stays in cache: a float copy of everything at once takes twice as long.
+    buffer = np.empty((MOMENT_CHUNK, channels, pixels_each), dtype=np.float32)
+    for start in range(0, len(images), MOMENT_CHUNK):
+        chunk = images[start : start + MOMENT_CHUNK].reshape(-1, *buffer.shape[1:])
+        pixels = buffer[: len(chunk)]
+        np.copyto(pixels, chunk)
+        total += np.einsum("ncp->nc", pixels).sum(0, dtype=np.float64)
+        squares += np.einsum("ncp,ncp->nc", pixels, pixels).sum(0, dtype=np.float64)
+    count = len(images) * pixels_each
+    mean = total / count
+    deviation = np.sqrt(squares / count - mean**2)
+    return (mean / 255).round(6).tolist(), (deviation / 255).round(6).tolist()
+
+
+def _histogram(labels: np.ndarray, classes: int) -> list[int]:
+    return np.bincount(labels, minlength=classes).tolist()

@@ -1,0 +1,105 @@
+"""What every kind of device has; devices/ holds the kinds, one file each.
+
+Nothing here imports torch before a device is opened, so that the Snakefile can ask which devices there are.
+"""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from epochbench.timing.record import Gpu, GpuState
+
+if TYPE_CHECKING:
+    import torch
+
+AUTOCAST_TYPES = {"bf16": "bfloat16", "fp16": "float16"}
+
+
+@dataclass(frozen=True)
+class Elapsed:
+    """Seconds between start and stop: by the wall, synchronised at both ends, and by the device's own events.
+
+    `wait_seconds` is the part of the wall time that the last synchronisation waited for the device.
+    """
+
+    wall_seconds: float
+    event_seconds: float | None
+    wait_seconds: float = 0.0
+
+
+class Device:
+    """One device that trains. A kind overrides what it has; the defaults say that it has none."""
+
+    torch_device: "torch.device"
+    # What torch.distributed joins several of these with.
+    backend = "gloo"
+    # Sizes that keep the whole device busy for a fraction of a second: a square matrix product, and a copy in bytes.
+    product_size = 1536
+    copy_bytes = 2**28
+
+    def synchronize(self) -> None:
+        """Return once all work given to the device is done."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Start the stopwatch once the device has nothing left to do."""
+        raise NotImplementedError
+
+    def stop(self) -> Elapsed:
+        """Stop the stopwatch once the device has nothing left to do."""
+        raise NotImplementedError
+
+    def peak_memory_bytes(self) -> int:
+        """Return the largest memory so far."""
+        raise NotImplementedError
+
+    def computes_bf16(self) -> bool:
+        """Tell whether the device computes in bf16 itself, rather than a library imitating it."""
+        raise NotImplementedError
+
+    def flags(self) -> dict[str, str]:
+        """Return what decides the arithmetic and its kernels, read back from torch."""
+        raise NotImplementedError
+
+    def gpu(self) -> Gpu | None:
+        """Return the accelerator's facts, None for a processor."""
+        return None
+
+    def gpu_state(self) -> GpuState | None:
+        """Return the accelerator's clocks, limits and other processes, None where nobody tells."""
+        return None
+
+    def energy_joules(self) -> float | None:
+        """Return the accelerator's energy counter in joules, None where it has none."""
+        return None
+
+    def tf32_allowed(self) -> bool | None:
+        """Tell whether TF32 is on, None where there is no such thing."""
+        return None
+
+    def tf32(self, allowed: bool) -> contextlib.AbstractContextManager:
+        """Return the context in which TF32 is on or off; it does nothing where there is no such thing."""
+        return contextlib.nullcontext()
+
+    def capture(self, step: Callable) -> tuple[Callable, object]:
+        """Capture a step, a function without arguments, as a graph: return a function that replays it, and its result.
+
+        The step is run a few times before, which changes weights and momenta: the caller puts them back.
+        """
+        raise NotImplementedError
+
+
+def autocast_type(precision: str) -> "torch.dtype | None":
+    """Return the type that autocast computes in, None where it does nothing: fp32 and tf32 compute as they are."""
+    import torch
+
+    return getattr(torch, AUTOCAST_TYPES[precision]) if precision in AUTOCAST_TYPES else None
+
+
+def autocast(device: Device, precision: str) -> contextlib.AbstractContextManager:
+    """Return the context that computes in a precision on a device."""
+    import torch
+
+    kind = autocast_type(precision)
+    return torch.autocast(device.torch_device.type, dtype=kind or torch.bfloat16, enabled=kind is not None)

@@ -1,0 +1,44 @@
+"""The kinds of device: one file each, discovered by its name.
+
+A file has these names; none of them imports torch before `open_device`, so that the Snakefile can ask too:
+
+    SERVES                      the word of the sheet's column `device` that it serves: "cpu" or "gpu"
+    find() -> tuple[Gpu, ...]   the accelerators of this kind that this process may use
+    prepare(environment)        changes the environment before torch is imported
+    open_device(cell, index)    a timing.device.Device with its arithmetic set as the cell says; raises BenchmarkError
+                                where there is none, or where it cannot do what the cell asks
+"""
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+from epochbench.timing.cell import Cell
+from epochbench.timing.device import Device
+from epochbench.timing.record import Gpu
+
+
+def kinds(device: str) -> list[ModuleType]:
+    """Return the kinds that serve a word of the sheet's column `device`, in the order of their files' names."""
+    names = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+    every = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    return [kind for kind in every if device == kind.SERVES]
+
+
+def accelerators() -> tuple[Gpu, ...]:
+    """Return the accelerators of every kind that this process may use."""
+    return tuple(gpu for kind in kinds("gpu") for gpu in kind.find())
+
+
+def kind_of(cell: Cell) -> ModuleType:
+    """Return the kind that a cell trains on: the first of which there is a device here, or else the first."""
+    serving = kinds(cell.device)
+    return next((kind for kind in serving if kind.find()), serving[0])
+
+
+def open_device(cell: Cell, index: int = 0) -> Device:
+    """Return the device that a cell trains on, with its arithmetic set as the cell says; `index` counts from 0.
+
+    Raises BenchmarkError where there is no such device: a GPU cell never falls back to the CPU.
+    """
+    return kind_of(cell).open_device(cell, index)

@@ -1,0 +1,92 @@
+"""The processor: it works while we wait, so the wall clock is its clock."""
+
+import time
+from collections.abc import MutableMapping
+
+from epochbench.errors import BenchmarkError
+from epochbench.timing.cell import Cell
+from epochbench.timing.device import Device, Elapsed
+from epochbench.timing.machine import host
+from epochbench.timing.record import Gpu
+
+SERVES = "cpu"
+
+
+def find() -> tuple[Gpu, ...]:
+    """Return no accelerator."""
+    return ()
+
+
+def prepare(environment: MutableMapping[str, str]) -> None:
+    """Hide every GPU, so that none can be used by mistake."""
+    environment["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def open_device(cell: Cell, index: int = 0) -> "CpuDevice":
+    """Return the processor. Raises BenchmarkError for a precision or layout that it or this torch lacks."""
+    import torch
+
+    torch.set_flush_denormal(True)
+    device = CpuDevice()
+    if cell.precision == "bf16" and not device.computes_bf16():
+        raise BenchmarkError(
+            f"cell '{cell.cell}': precision bf16, but this processor ({host.cpu_model()}) has neither AVX-512 "
+            "(avx512bw, avx512vl, avx512dq) nor AVX-NE-CONVERT or an Arm equivalent; use fp32"
+        )
+    if cell.memory_format == "onednn" and not torch.backends.mkldnn.is_available():
+        raise BenchmarkError(
+            f"cell '{cell.cell}': memory_format onednn, but this torch is built without oneDNN; use channels_last"
+        )
+    return device
+
+
+class CpuDevice(Device):
+    """The processor."""
+
+    def __init__(self):
+        import torch
+
+        self.torch_device = torch.device("cpu")
+
+    def synchronize(self) -> None:
+        """Return at once: a processor is done when its function returns."""
+
+    def start(self) -> None:
+        """Start the stopwatch."""
+        self._started = time.perf_counter()
+
+    def stop(self) -> Elapsed:
+        """Stop the stopwatch."""
+        return Elapsed(time.perf_counter() - self._started, None)
+
+    def peak_memory_bytes(self) -> int:
+        """Return the largest resident memory of this process."""
+        return host.peak_resident_bytes()
+
+    def computes_bf16(self) -> bool:
+        """Tell whether the processor computes in bf16, rather than oneDNN imitating it many times slower than fp32."""
+        import torch
+
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+    def flags(self) -> dict[str, str]:
+        """Return what decides the arithmetic and its kernels."""
+        return host_flags()
+
+
+def host_flags() -> dict[str, str]:
+    """Return what decides the processor's arithmetic and kernels, read back from torch."""
+    import torch
+
+    return {
+        "cpu capability": torch.backends.cpu.get_cpu_capability(),
+        "oneDNN": str(torch.backends.mkldnn.is_available()),
+        "subnormals flushed": str(_flushes_subnormals()),
+    }
+
+
+def _flushes_subnormals() -> bool:
+    """Tell whether this processor takes subnormal numbers for zero, by having it halve the smallest normal one."""
+    import torch
+
+    return float(torch.full((1,), torch.finfo(torch.float32).tiny) / 2) == 0.0

@@ -1,0 +1,152 @@
+"""NVIDIA GPUs: work is queued, so every reading of a clock waits for the queue first.
+
+Where torch.accelerator has a word for it, that is used, so that another vendor's device needs little more.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, MutableMapping
+
+from epochbench.errors import BenchmarkError
+from epochbench.timing.cell import Cell
+from epochbench.timing.device import Device, Elapsed
+from epochbench.timing.devices.cpu import host_flags
+from epochbench.timing.machine import nvidia
+from epochbench.timing.record import Gpu, GpuState
+
+SERVES = "gpu"
+# PyTorch's own advice before a capture: a few steps on a side stream.
+GRAPH_WARMUP_STEPS = 3
+
+
+def find() -> tuple[Gpu, ...]:
+    """Return the GPUs that the driver shows and CUDA_VISIBLE_DEVICES does not hide."""
+    return nvidia.gpus()
+
+
+def prepare(environment: MutableMapping[str, str]) -> None:
+    """Change nothing: torch finds the GPUs by itself."""
+
+
+def open_device(cell: Cell, index: int = 0) -> "CudaDevice":
+    """Return a GPU. Raises BenchmarkError where torch sees none."""
+    import torch
+
+    torch.set_flush_denormal(True)
+    if not torch.cuda.is_available() or torch.cuda.device_count() <= index:
+        build = "this torch is built without CUDA" if torch.version.cuda is None else f"CUDA {torch.version.cuda}"
+        raise BenchmarkError(
+            f"cell '{cell.cell}': torch sees {torch.cuda.device_count()} GPUs, it needs {index + 1} ({build}, "
+            f"CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}); check nvidia-smi and the "
+            "driver, or leave GPU cells out with --config devices='{gpu: skip}'"
+        )
+    device = CudaDevice(index)
+    device.set_tf32(*[cell.precision == "tf32"] * 2)
+    torch.backends.cudnn.benchmark = cell.autotune == "on"
+    return device
+
+
+class CudaDevice(Device):
+    """One NVIDIA GPU."""
+
+    backend = "nccl"
+    product_size = 8192
+    copy_bytes = 2**31
+
+    def __init__(self, index: int = 0):
+        import torch
+
+        self.torch = torch
+        self.torch_device = torch.device("cuda", index)
+        torch.accelerator.set_device_index(index)
+
+    def synchronize(self) -> None:
+        """Return once the queue is empty."""
+        self.torch.accelerator.synchronize(self.torch_device)
+
+    def start(self) -> None:
+        """Start the stopwatch once the queue is empty."""
+        self._begin, self._end = (self.torch.Event(self.torch_device, enable_timing=True) for _ in range(2))
+        self.synchronize()
+        self._started = time.perf_counter()
+        self._begin.record()
+
+    def stop(self) -> Elapsed:
+        """Stop the stopwatch once the queue is empty; CUDA's events count milliseconds."""
+        self._end.record()
+        queued = time.perf_counter()
+        self.synchronize()
+        done = time.perf_counter()
+        return Elapsed(done - self._started, self._begin.elapsed_time(self._end) / 1e3, done - queued)
+
+    def peak_memory_bytes(self) -> int:
+        """Return the largest memory so far that tensors held on the device."""
+        return self.torch.accelerator.max_memory_allocated(self.torch_device)
+
+    def computes_bf16(self) -> bool:
+        """Tell whether the card computes in bf16 itself."""
+        return self.torch.cuda.is_bf16_supported(including_emulation=False)
+
+    def flags(self) -> dict[str, str]:
+        """Return what decides the arithmetic and its kernels, read back from torch."""
+        cudnn = self.torch.backends.cudnn
+        return {
+            "tf32 in matrix products": str(self.torch.backends.cuda.matmul.allow_tf32),
+            "tf32 in cuDNN": str(cudnn.allow_tf32),
+            "cuDNN": str(cudnn.version()),
+            "cuDNN autotune": str(cudnn.benchmark),
+            "cuDNN deterministic": str(cudnn.deterministic),
+            **host_flags(),
+        }
+
+    def gpu(self) -> Gpu:
+        """Return the facts of this GPU; the driver's come from NVML, matched by the card's UUID."""
+        facts = self.torch.cuda.get_device_properties(self.torch_device)
+        uuid = self._uuid()
+        same = [gpu for gpu in nvidia.gpus() if gpu.uuid == uuid]
+        return same[0] if same else Gpu(facts.name, facts.total_memory, None, uuid)
+
+    def gpu_state(self) -> GpuState | None:
+        """Return the card's clocks, limits and other processes, None where the driver does not tell."""
+        return nvidia.gpu_state(self._uuid())
+
+    def energy_joules(self) -> float | None:
+        """Return the card's energy counter in joules, None where it has none."""
+        return nvidia.energy_joules(self.torch_device.index)
+
+    def tf32_allowed(self) -> bool:
+        """Tell whether TF32 is on, read back from matrix products and convolutions."""
+        return self.torch.backends.cuda.matmul.allow_tf32 or self.torch.backends.cudnn.allow_tf32
+
+    @contextlib.contextmanager
+    def tf32(self, allowed: bool) -> Iterator[None]:
+        """Compute with or without TF32 for a while."""
+        before = self.torch.backends.cuda.matmul.allow_tf32, self.torch.backends.cudnn.allow_tf32
+        self.set_tf32(allowed, allowed)
+        try:
+            yield
+        finally:
+            self.set_tf32(*before)
+
+    def set_tf32(self, in_products: bool, in_cudnn: bool) -> None:
+        """Turn TF32 on or off."""
+        self.torch.backends.cuda.matmul.allow_tf32 = in_products
+        self.torch.backends.cudnn.allow_tf32 = in_cudnn
+
+    def capture(self, step: Callable) -> tuple[Callable, object]:
+        """Capture a step as a CUDA graph after a few steps on a side stream, as PyTorch advises."""
+        side, main = self.torch.cuda.Stream(), self.torch.cuda.current_stream()
+        side.wait_stream(main)
+        with self.torch.cuda.stream(side):
+            for _ in range(GRAPH_WARMUP_STEPS):
+                step()
+        main.wait_stream(side)
+        graph = self.torch.cuda.CUDAGraph()
+        with self.torch.cuda.graph(graph):
+            result = step()
+        return graph.replay, result
+
+    def _uuid(self) -> str | None:
+        facts = self.torch.cuda.get_device_properties(self.torch_device)
+        return f"GPU-{facts.uuid}" if hasattr(facts, "uuid") else None

@@ -1,0 +1,39 @@
+"""A device's failures in the user's words."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from epochbench.errors import BenchmarkError
+from epochbench.timing.cell import Cell
+
+
+@contextlib.contextmanager
+def plain_failures(cell: Cell) -> Iterator[None]:
+    """Raise BenchmarkError, in plain words, where a cell is too large for the memory or its device fails."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise BenchmarkError(_too_large(cell, error)) from error
+    except torch.AcceleratorError as error:
+        raise BenchmarkError(
+            f"cell '{cell.cell}': the GPU failed while it was used ({_first_line(error)}); its other runs are not "
+            "lost. See nvidia-smi and the kernel's log for why, then run again"
+        ) from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise BenchmarkError(_too_large(cell, error)) from error
+
+
+def _too_large(cell: Cell, error: BaseException) -> str:
+    parts = f", micro_batch {cell.micro_batch}" if cell.micro_batch else ""
+    return (
+        f"cell '{cell.cell}': out of memory with model {cell.model}, batch_size {cell.batch_size}{parts} "
+        f"({_first_line(error)}); choose a smaller batch_size, or a micro_batch that fits"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,1 @@
+"""The machine: its processor, its drivers, and the process that trains."""

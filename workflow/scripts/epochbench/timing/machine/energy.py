@@ -1,0 +1,32 @@
+"""The processors' energy counters, from the kernel. None is "unknown", never 0."""
+
+from pathlib import Path
+
+POWERCAP = Path("/sys/class/powercap")
+
+
+def cpu_microjoules(folder: Path = POWERCAP) -> dict[str, tuple[int, int]] | None:
+    """Return every processor package's energy counter in microjoules and where it begins anew; None if not readable.
+
+    zeus reads the same counters, but starts a process of its own to watch them, which would stand beside the clock.
+    """
+    counters = {}
+    for zone in sorted(folder.glob("intel-rapl:[0-9]*")):
+        if zone.name.count(":") != 1:  # cores and memory of a package, which it counts already
+            continue
+        try:
+            counters[zone.name] = (
+                int((zone / "energy_uj").read_text()),
+                int((zone / "max_energy_range_uj").read_text()),
+            )
+        except (OSError, ValueError):  # root alone may read them on most systems
+            return None
+    return counters or None
+
+
+def cpu_joules_between(before: dict | None, after: dict | None) -> float | None:
+    """Return the joules between two readings, a counter that began anew included; None where either is unknown."""
+    if before is None or after is None or before.keys() != after.keys():
+        return None
+    spent = [(after[zone][0] - before[zone][0]) % (before[zone][1] + 1) for zone in before]
+    return sum(spent) / 1e6

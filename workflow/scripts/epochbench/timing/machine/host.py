@@ -1,0 +1,161 @@
+"""What this machine is, and what it does while we time. Nothing here imports torch."""
+
+import contextlib
+import math
+import os
+import platform
+import resource
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import psutil
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may keep busy: affinity, cgroup quota and Slurm's grant, the least of them."""
+    limits = [affinity(), _cgroup_quota(), os.environ.get("SLURM_CPUS_PER_TASK")]
+    return max(1, min(int(limit) for limit in limits if limit))
+
+
+def affinity() -> int:
+    """Return how many cores this process may run on; every core where the system cannot pin."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cgroup_quota() -> int | None:
+    """Return the CPU quota of this process's cgroup in whole cores, rounded down but at least 1; None if unlimited."""
+    quotas = [quota for folder in _cgroup_folders() if (quota := _read_quota(folder))]
+    return max(1, math.floor(min(quotas))) if quotas else None
+
+
+def _cgroup_folders(root=Path("/sys/fs/cgroup")):
+    """Yield this process's cgroup folders (version 2, and the cpu controller of version 1) up to the root."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers == "" or "cpu" in controllers.split(","):
+                base = root if controllers == "" else root / "cpu"
+                own = base / path.lstrip("/")
+                yield from (folder for folder in (own, *own.parents) if folder.is_relative_to(base))
+
+
+def _read_quota(folder: Path) -> float | None:
+    """Return one cgroup's CPU quota in cores, or None where it sets none."""
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text()
+            period = (folder / "cpu.cfs_period_us").read_text()
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (OSError, ValueError):
+        return None
+
+
+@cache
+def cpu_model() -> str:
+    """Return the processor's name as its vendor writes it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("model name", "Model")):
+                return line.split(":", 1)[1].strip()
+    if platform.system() == "Darwin":
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            return subprocess.check_output(["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"], text=True).strip()
+    return platform.processor() or platform.machine()
+
+
+def sockets() -> int | None:
+    """Return the number of processor sockets, or None where the kernel does not tell."""
+    packages = {_read(path) for path in _cpu_folder().glob("cpu[0-9]*/topology/physical_package_id")}
+    return len(packages - {None}) or None
+
+
+def threads_per_core() -> int | None:
+    """Return how many threads a core runs at once (simultaneous multithreading), or None where nobody tells."""
+    physical, logical = psutil.cpu_count(logical=False), psutil.cpu_count()
+    return round(logical / physical) if physical and logical else None
+
+
+def numa_nodes() -> int | None:
+    """Return the number of NUMA nodes, or None where the kernel does not tell."""
+    return len(list(Path("/sys/devices/system/node").glob("node[0-9]*"))) or None
+
+
+def governor() -> str | None:
+    """Return the frequency governor, or None where there is none, as in most virtual machines."""
+    return _read(_cpu_folder() / "cpu0/cpufreq/scaling_governor")
+
+
+def _cpu_folder() -> Path:
+    return Path("/sys/devices/system/cpu")
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
+
+
+# Variables by which a user or a scheduler changes threads or memory behind our back.
+RELEVANT_VARIABLES = (
+    "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES", "MKL_NUM_THREADS", "KMP_AFFINITY", "GOMP_CPU_AFFINITY",
+    "GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "LD_PRELOAD", "CUDA_VISIBLE_DEVICES", "NVIDIA_TF32_OVERRIDE",
+    "PYTORCH_CUDA_ALLOC_CONF", "SLURM_CPUS_PER_TASK",
+)  # fmt: skip
+
+
+def relevant_environment() -> dict[str, str]:
+    """Return the environment variables that decide threads and memory, as they are set."""
+    return {name: os.environ[name][:500] for name in RELEVANT_VARIABLES if name in os.environ}
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Counters of this process and of the whole machine at one moment; subtract two to see what went on between."""
+
+    minor_page_faults: int
+    involuntary_context_switches: int
+    own_cpu_seconds: float
+    busy_cpu_seconds: float
+    steal_seconds: float | None
+
+    def __sub__(self, earlier: "Activity") -> "Activity":
+        steal = None if self.steal_seconds is None else self.steal_seconds - earlier.steal_seconds
+        return Activity(
+            self.minor_page_faults - earlier.minor_page_faults,
+            self.involuntary_context_switches - earlier.involuntary_context_switches,
+            self.own_cpu_seconds - earlier.own_cpu_seconds,
+            self.busy_cpu_seconds - earlier.busy_cpu_seconds,
+            steal,
+        )
+
+
+def activity() -> Activity:
+    """Read the counters now: this process's own from getrusage, the machine's from the kernel's CPU times."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    times = psutil.cpu_times()
+    busy = times.user + times.system + getattr(times, "irq", 0.0) + getattr(times, "softirq", 0.0)
+    return Activity(
+        minor_page_faults=usage.ru_minflt,
+        involuntary_context_switches=usage.ru_nivcsw,
+        own_cpu_seconds=usage.ru_utime + usage.ru_stime,
+        busy_cpu_seconds=busy + times.nice,
+        steal_seconds=getattr(times, "steal", None),
+    )
+
+
+def load_average() -> float | None:
+    """Return the one-minute load average, or None where the system keeps none."""
+    with contextlib.suppress(OSError, AttributeError):
+        return os.getloadavg()[0]
+    return None
+
+
+def peak_resident_bytes() -> int:
+    """Return the largest resident memory this process has had, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024

@@ -1,0 +1,182 @@
+"""Load, build, warm up, time, evaluate, check, calibrate: what one process of a run does."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TextIO
+
+import torch
+from torch import nn
+
+from epochbench.timing import evidence, stopwatch
+from epochbench.timing.calibrate import calibrated
+from epochbench.timing.device import Device
+from epochbench.timing.devices import open_device
+from epochbench.timing.evaluate import Evaluation, evaluate
+from epochbench.timing.failures import plain_failures
+from epochbench.timing.load import Batches, dataset_of, load_batches
+from epochbench.timing.machine import host
+from epochbench.timing.network import build_network, count_parameters
+from epochbench.timing.process import keep_freed_memory, seconds_since_start
+from epochbench.timing.record import Conditions, Evidence, Timing, Training
+from epochbench.timing.step import build_step
+from epochbench.timing.task import Measurement, Task
+from epochbench.timing.team import Team
+
+
+def measure(task: Task, team: Team, console: TextIO | None = None) -> Measurement:
+    """Measure one cell in this process, as one of a team; every time is in seconds.
+
+    Raises BenchmarkError where the device has too little memory for the cell, or fails.
+    """
+    with plain_failures(task.cell):
+        return _measure(task, team, console)
+
+
+def _measure(task: Task, team: Team, console: TextIO | None) -> Measurement:
+    start_seconds, load_average = seconds_since_start(), host.load_average()
+    torch.set_num_threads(task.threads)
+    device = open_device(task.cell, team.rank)
+    batches, load_seconds = load_batches(task, team, device)
+    network = _network(task, device)
+    step = build_step(task, team.wrap(network), device)
+    warmup = stopwatch.warm_up(task, step, network, batches, device)
+    timed = stopwatch.time_epochs(task, team, step, network, batches, device, console)
+    peak_memory_bytes = team.total([device.peak_memory_bytes()])[0]
+
+    keep_freed_memory()  # the clock has stopped; evaluation and checks need not be slow on any cell
+    lap = _laps()
+    evaluation = evaluate(task, network, device) if team.rank == 0 else Evaluation(0.0, 0.0)
+    evaluation_seconds = lap()
+    training = _training(team, network, batches, warmup, timed, evaluation, peak_memory_bytes)
+    conditions = _conditions(task, team, device, load_average, timed)
+    checked = _evidence(task, team, device, network, warmup, timed, evaluation)
+    check_seconds = lap()
+    images = sum(len(labels) for _, labels in batches) * team.size
+    peaks, limit = calibrated(task, team, device, images, min(timed.epoch_seconds))
+    timing = replace(
+        _timing(warmup, timed, start_seconds, load_seconds, images),
+        evaluation_seconds=evaluation_seconds,
+        check_seconds=check_seconds,
+        calibration_seconds=lap(),
+    )
+    return Measurement(timing, training, device.gpu(), conditions, checked, peaks, limit)
+
+
+def _network(task: Task, device: Device) -> nn.Module:
+    cell = task.cell
+    network = build_network(cell.model, dataset_of(task.manifest), task.protocol.seed, cell.layers, cell.memory_format)
+    return network.to(device.torch_device)
+
+
+def _laps() -> Callable[[], float]:
+    """Return a function that tells the seconds since it was last called, or made."""
+    last = [time.perf_counter()]
+
+    def lap() -> float:
+        last.append(time.perf_counter())
+        return round(last[-1] - last[-2], 3)
+
+    return lap
+
+
+def _timing(
+    warmup: stopwatch.Warmup, timed: stopwatch.Timed, start_seconds: float, load_seconds: float, images: int
+) -> Timing:
+    wall = timed.epoch_seconds
+    events = [elapsed.event_seconds for elapsed in timed.epochs]
+    return Timing(
+        epoch_seconds=wall,
+        event_seconds=None if None in events else events,
+        start_seconds=round(start_seconds, 3),
+        load_seconds=load_seconds,
+        first_step_seconds=warmup.seconds[0],
+        warmup_seconds=sum(warmup.seconds),
+        images_per_second=images * len(wall) / sum(wall),
+    )
+
+
+def _training(
+    team: Team,
+    network: nn.Module,
+    batches: Batches,
+    warmup: stopwatch.Warmup,
+    timed: stopwatch.Timed,
+    evaluation: Evaluation,
+    peak_memory_bytes: int,
+) -> Training:
+    return Training(
+        parameters=count_parameters(network),
+        steps_per_epoch=len(batches),
+        warmup_losses=_mean_losses(team, warmup.losses),
+        epoch_losses=_mean_losses(team, timed.losses),
+        test_accuracy=evaluation.accuracy,
+        peak_memory_bytes=peak_memory_bytes,
+    )
+
+
+def _mean_losses(team: Team, losses: list[float]) -> list[float | None]:
+    """Return the team's mean losses, None for NaN."""
+    return [evidence.finite(loss / team.size) for loss in team.total(losses)]
+
+
+def _conditions(
+    task: Task, team: Team, device: Device, load_average: float | None, timed: stopwatch.Timed
+) -> Conditions:
+    activity = timed.activity
+    own = [activity.minor_page_faults, activity.involuntary_context_switches, activity.own_cpu_seconds]
+    page_faults, switches, own_seconds, threads = team.total([*own, torch.get_num_threads()])
+    return Conditions(
+        threads=threads,
+        allocator=task.cell.allocator,
+        lock_wait_seconds=0.0,
+        load_average=load_average,
+        minor_page_faults=page_faults,
+        involuntary_context_switches=switches,
+        own_cpu_seconds=round(own_seconds, 3),
+        other_cpu_seconds=round(max(0.0, activity.busy_cpu_seconds - own_seconds), 3),
+        steal_seconds=None if activity.steal_seconds is None else round(activity.steal_seconds, 3),
+        gpu_energy_joules=_team_energy(team, timed.gpu_energy_joules),
+        cpu_energy_joules=timed.cpu_energy_joules,
+        flags=device.flags(),
+        environment=host.relevant_environment(),
+        gpu_before=timed.gpu_states[0],
+        gpu_after=timed.gpu_states[1],
+    )
+
+
+def _team_energy(team: Team, joules: float | None) -> float | None:
+    """Return the sum over the team's cards, None where one of them does not tell."""
+    total, unknown = team.total([joules or 0.0, float(joules is None)])
+    return None if unknown else total
+
+
+def _evidence(
+    task: Task,
+    team: Team,
+    device: Device,
+    network: nn.Module,
+    warmup: stopwatch.Warmup,
+    timed: stopwatch.Timed,
+    evaluation: Evaluation,
+) -> Evidence:
+    """Gather what the gates judge, now that the clock has stopped; only the first of a team has all of it."""
+    first_losses = [loss / team.size for loss in team.total(warmup.losses[: warmup.checked_steps])]
+    steps, images = team.total([timed.steps, timed.images])
+    team.barrier()
+    first = team.rank == 0
+    deviations = evidence.deviations(task, first_losses, warmup.update) if first else (None, None)
+    return Evidence(
+        counted_steps=steps // team.size,
+        counted_images=images,
+        parameters_moved=timed.parameters_moved,
+        test_loss=evidence.finite(evaluation.loss),
+        checked_steps=warmup.checked_steps,
+        loss_deviation=deviations[0],
+        update_deviation=deviations[1],
+        tf32_allowed=device.tf32_allowed(),
+        outer_seconds=timed.outer_seconds,
+        step_seconds=timed.step_seconds + sum(elapsed.wait_seconds for elapsed in timed.epochs),
+        subnormal_share=evidence.subnormal_share(network),
+        between_seconds=timed.between_seconds,
+    )

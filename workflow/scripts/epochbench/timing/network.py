@@ -1,0 +1,31 @@
+"""A network by its name, with the weights that a seed gives."""
+
+import torch
+from torch import nn
+
+from epochbench import networks
+from epochbench.timing.record import Dataset
+
+MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+def build_network(
+    name: str, dataset: Dataset, seed: int, layers: str = "published", memory_format: str = "contiguous"
+) -> nn.Module:
+    """Build a network by its name for the images of a data set: float32 [n, *shape] to logits [n, classes].
+
+    `layers` and `memory_format` are a cell's columns: whatever they say, the weights are those of the seed.
+    """
+    torch.manual_seed(seed)
+    network = networks.load(name).build(tuple(dataset.image_shape), dataset.classes, layers, memory_format)
+    return network.to(memory_format=tensor_format(memory_format))
+
+
+def tensor_format(memory_format: str) -> torch.memory_format:
+    """Return the layout of images and weights; oneDNN's own is made of contiguous ones inside the network."""
+    return MEMORY_FORMATS.get(memory_format, torch.contiguous_format)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Count the trainable parameters."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

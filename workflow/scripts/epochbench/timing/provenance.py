@@ -1,0 +1,74 @@
+"""Which code measured, on which machine: what a record says of its own origin."""
+
+import hashlib
+import os
+import platform
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import psutil
+
+from epochbench import networks
+from epochbench.timing.devices import accelerators
+from epochbench.timing.machine import host
+from epochbench.timing.record import Code, Gpu, Machine
+
+FOLDER = Path(__file__).parent
+
+
+@cache
+def code_digest(model: str) -> str:
+    """Return the SHA-256 of what decides a cell's timing: every module of this folder, and the file of its network."""
+    digest = hashlib.sha256()
+    for path in [*sorted(FOLDER.rglob("*.py")), networks.source(model)]:
+        digest.update(str(path.relative_to(FOLDER.parent)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def code(model: str) -> Code:
+    """Return the digest of the measuring code and the commit it comes from, None outside a git checkout."""
+    return Code(digest=code_digest(model), commit=_commit())
+
+
+def _commit() -> str | None:
+    """Return the checked-out commit, with "+changes" behind it where tracked files were changed."""
+    git = ["git", "-C", str(FOLDER)]
+    try:
+        commit = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True, stderr=subprocess.DEVNULL).strip()
+        changed = subprocess.check_output([*git, "status", "--porcelain", "--untracked-files=no"], text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}+changes" if changed.strip() else commit
+
+
+def fingerprint() -> str:
+    """Return one short word for this machine's timing-relevant hardware: processor, cores, memory, GPUs, host."""
+    gigabytes = round(psutil.virtual_memory().total / 2**30)
+    facts = [platform.node(), platform.machine(), host.cpu_model(), str(host.affinity()), str(gigabytes)]
+    facts += [f"{gpu.name} {gpu.memory_bytes}" for gpu in accelerators()]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+def describe_machine(gpu: Gpu | None) -> Machine:
+    """Describe this machine as this process sees it."""
+    import torch
+
+    return Machine(
+        fingerprint=fingerprint(),
+        node=platform.node(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        cpu=host.cpu_model(),
+        cores_usable=host.usable_cores(),
+        memory_bytes=psutil.virtual_memory().total,
+        sockets=host.sockets(),
+        physical_cores=psutil.cpu_count(logical=False),
+        threads_per_core=host.threads_per_core(),
+        numa_nodes=host.numa_nodes(),
+        governor=host.governor(),
+        gpu=gpu,
+        python=platform.python_version(),
+        torch=str(torch.__version__),  # a text of a class of its own, which no schema knows
+        cuda=torch.version.cuda,
+        slurm_job=os.environ.get("SLURM_JOB_ID"),
+    )

@@ -1,0 +1,236 @@
+"""What a run wrote: frozen dataclasses, units in their names."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+
+from epochbench.documents import to_dict
+from epochbench.timing.cell import Cell
+from epochbench.timing.protocol import Protocol
+
+SCHEMA_VERSION = 3
+# The counted FLOP over the measured peak bound any epoch; the peak itself is known to about this.
+PEAK_UNCERTAINTY = 1.05
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What was trained on; `fingerprint` is the SHA-256 of every image and label, whatever the shard size.
+
+    `image_shape` is channels, height and width.
+    """
+
+    name: str
+    synthetic: bool
+    fingerprint: str
+    train_images: int
+    test_images: int
+    image_shape: list[int]
+    classes: int
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Raw times of one run, in seconds. `event_seconds` is the accelerator's own clock, None on a CPU."""
+
+    epoch_seconds: list[float]
+    event_seconds: list[float] | None
+    start_seconds: float
+    load_seconds: float
+    first_step_seconds: float
+    warmup_seconds: float
+    images_per_second: float
+    evaluation_seconds: float | None = None
+    check_seconds: float | None = None
+    calibration_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the epochs did: the work, and whether the network learned."""
+
+    parameters: int
+    steps_per_epoch: int
+    warmup_losses: list[float | None]
+    epoch_losses: list[float | None]
+    test_accuracy: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """The accelerator that was used; None where the driver does not tell."""
+
+    name: str
+    memory_bytes: int
+    driver: str | None
+    uuid: str | None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine seen from inside the job."""
+
+    fingerprint: str
+    node: str
+    system: str
+    cpu: str
+    cores_usable: int
+    memory_bytes: int
+    sockets: int | None
+    physical_cores: int | None
+    threads_per_core: int | None
+    numa_nodes: int | None
+    governor: str | None
+    gpu: Gpu | None
+    python: str
+    torch: str
+    cuda: str | None
+    slurm_job: str | None
+
+
+@dataclass(frozen=True)
+class GpuState:
+    """What the driver says of the card at one moment; None where it does not tell."""
+
+    sm_clock_mhz: int | None
+    memory_clock_mhz: int | None
+    temperature_celsius: int | None
+    power_limit_watts: float | None
+    throttle_reasons: list[str] | None
+    processes: int | None
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the machine did meanwhile. Counts and CPU seconds cover the timed epochs; None is "unknown"."""
+
+    threads: int
+    allocator: str
+    lock_wait_seconds: float
+    load_average: float | None
+    minor_page_faults: int
+    involuntary_context_switches: int
+    own_cpu_seconds: float
+    other_cpu_seconds: float | None
+    steal_seconds: float | None
+    gpu_energy_joules: float | None
+    cpu_energy_joules: float | None
+    flags: dict[str, str]
+    environment: dict[str, str]
+    gpu_before: GpuState | None
+    gpu_after: GpuState | None
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """What this device reached when it was calibrated, after the clock had stopped; FLOP/s by precision."""
+
+    matrix_flop_per_second: dict[str, float]
+    memory_bytes_per_second: float
+    launches_per_second: float
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The work of one epoch, and the least time that the peaks leave it: calibrate.py says how they are counted."""
+
+    flop_per_epoch: float
+    operator_bytes_per_epoch: float
+    compulsory_bytes_per_epoch: float
+    operators_per_step: int
+    operator_floor_seconds: float
+    fused_floor_seconds: float
+    bound_by: str
+
+    def arithmetic_seconds(self, peaks: Peaks, precision: str) -> float:
+        """Return how long an epoch's FLOP take at the measured peak of a precision."""
+        return self.flop_per_epoch / peaks.matrix_flop_per_second[precision]
+
+    def is_possible(self, epoch_seconds: float, peaks: Peaks, precision: str) -> bool:
+        """Tell whether an epoch can take so few seconds, with room for the peak's own uncertainty."""
+        return epoch_seconds * PEAK_UNCERTAINTY >= self.arithmetic_seconds(peaks, precision)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the gates judge: counts, deviations and bounds, taken beside the timing and never inside it."""
+
+    counted_steps: int
+    counted_images: int
+    parameters_moved: float
+    test_loss: float | None
+    checked_steps: int
+    loss_deviation: float | None
+    update_deviation: float | None
+    tf32_allowed: bool | None
+    outer_seconds: float
+    step_seconds: float
+    subnormal_share: float
+    between_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a gate found; `passed` is None where it could not be judged."""
+
+    gate: str
+    severity: str
+    passed: bool | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Code:
+    """The source that measured: the digest of the modules that decide a timing, and the commit."""
+
+    digest: str
+    commit: str | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run of one cell: one fresh process."""
+
+    cell: Cell
+    run: int
+    started_at: str
+    wall_seconds: float
+    protocol: Protocol
+    dataset: Dataset
+    timing: Timing
+    training: Training
+    machine: Machine
+    conditions: Conditions
+    evidence: Evidence
+    peaks: Peaks | None
+    limit: Limit | None
+    code: Code
+    gates: list[Finding] = field(default_factory=list)
+    checksum: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+
+def checksum(record: Record) -> str:
+    """Return the SHA-256 of all that was measured: everything but the verdicts on it and the checksum itself."""
+    return document_checksum(to_dict(record))
+
+
+def document_checksum(document: dict) -> str:
+    """Return the same of a record that is still a plain dictionary."""
+    measured = {key: value for key, value in document.items() if key not in ("checksum", "gates")}
+    return hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()
+
+
+def seal(record: Record) -> Record:
+    """Return the record with its checksum."""
+    return dataclasses.replace(record, checksum=checksum(record))
+
+
+def runs_by_cell(records: list[Record]) -> dict[str, list[Record]]:
+    """Return the runs of each cell, cells and runs in the order in which they came."""
+    cells = {}
+    for record in records:
+        cells.setdefault(record.cell.cell, []).append(record)
+    return cells
