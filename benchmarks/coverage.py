@@ -17,7 +17,7 @@ from scipy.special import stdtrit
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
 
-from epochbench.statistics import speedup, verdict
+from epochbench.stats import speedup, verdict
 
 TRIALS = 4000
 EPOCHS = 3

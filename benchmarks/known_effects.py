@@ -28,21 +28,25 @@ GROUP = 3
 
 PREPARE = """
 import json, sys, time
-from epochbench.process import prepare
-from epochbench.record import Cell, Protocol
+from epochbench.timing.cell import Cell
+from epochbench.timing.process import prepare
+from epochbench.timing.protocol import Protocol
 cell = Cell("a", "cpu", allocator="tuned", memory_format="channels_last")
 threads = prepare(cell)
-from epochbench import evidence, stopwatch, train
-task = train.Task(cell, 1, Protocol(min_epochs=5, max_epochs=5), sys.argv[1], threads)
+from epochbench.timing.task import Task
+task = Task(cell, 1, Protocol(min_epochs=5, max_epochs=5), sys.argv[1], threads)
 """
 
 OURS = (
     PREPARE
     + """
+from epochbench.records.gates import judged
+from epochbench.timing import evidence, stopwatch
+from epochbench.timing.run import run_cell
 honest, delay = stopwatch.time_epoch, float(sys.argv[2])
 seconds = {"deviations": 0.0}
 
-def delayed(team, step, batches, device):
+def delayed(step, batches, device):
     take = step.take
     def slow(images, labels):
         started = time.perf_counter()
@@ -53,7 +57,7 @@ def delayed(team, step, batches, device):
         return loss
     step.take = slow
     try:
-        return honest(team, step, batches, device)
+        return honest(step, batches, device)
     finally:
         del step.take
 
@@ -68,7 +72,7 @@ def clocked(module, name):
 
 stopwatch.time_epoch = delayed
 clocked(evidence, "deviations")
-record = train.run_cell(task)
+record = judged(run_cell(task))
 inside = record.evidence.outer_seconds - sum(record.timing.epoch_seconds)
 wrong = [gate.gate for gate in record.gates if gate.passed is False]
 print(json.dumps([record.timing.epoch_seconds, inside, sum(seconds.values()), wrong]))
@@ -78,14 +82,17 @@ print(json.dumps([record.timing.epoch_seconds, inside, sum(seconds.values()), wr
 OBSERVER = (
     PREPARE
     + """
-from epochbench.device import open_device
-from epochbench.model import build_network
+from epochbench.timing.devices import open_device
+from epochbench.timing.load import dataset_of, load_batches
+from epochbench.timing.network import build_network
+from epochbench.timing.step import build_step
+from epochbench.timing.team import Solo
 import torch
 torch.set_num_threads(threads)
 device = open_device(cell)
-batches, _ = train._load(task, train.Solo(), device)
-network = build_network("lenet", task.protocol.seed, cell.layers, cell.memory_format)
-step = train.build_step(task, network, device)
+batches, _ = load_batches(task, Solo(), device)
+network = build_network("lenet", dataset_of(task.manifest), task.protocol.seed, cell.layers, cell.memory_format)
+step = build_step(task, network, device)
 for images, labels in (batches * 10)[:10]:
     step(images, labels)
 epochs = []
@@ -100,10 +107,10 @@ print(json.dumps([epochs, 0.0, 0.0, []]))
 
 MAKE = """
 import sys
-from epochbench.shard import shard_archive
-from epochbench.synthetic import Synthetic, write_archive
+from epochbench.acquire.synthetic import Synthetic, write_archive
+from epochbench.shard.write import shard_archive
 write_archive(sys.argv[1] + "/a.tar.gz", Synthetic(1000))
-shard_archive(sys.argv[1] + "/a.tar.gz", {"name": "synthetic", "synthetic": True}, sys.argv[1], 1000)
+shard_archive(sys.argv[1] + "/a.tar.gz", {"name": "x", "synthetic": True, "layout": "cifar10"}, sys.argv[1], 1000)
 """
 
 
@@ -117,7 +124,7 @@ def python(code: str, *arguments) -> str:
 
 def compare(slow: list, fast: list, disjoint: bool) -> tuple[float, float]:
     """Return how often a difference is claimed between choices of runs, and the median of the estimates."""
-    from epochbench.statistics import speedup, verdict
+    from epochbench.stats import speedup, verdict
 
     verdicts, estimates = [], []
     for left, right in itertools.product(*(itertools.combinations(range(len(side)), GROUP) for side in (slow, fast))):

@@ -25,20 +25,21 @@ REFERENCE = "cpu-reference"
 
 MAKE = """
 import sys
-from epochbench.shard import shard_archive
-from epochbench.synthetic import Synthetic, write_archive
+from epochbench.acquire.synthetic import Synthetic, write_archive
+from epochbench.shard.write import shard_archive
 write_archive(sys.argv[1] + "/a.tar.gz", Synthetic())
-shard_archive(sys.argv[1] + "/a.tar.gz", {"name": "synthetic", "synthetic": True}, sys.argv[1], 10000)
+shard_archive(sys.argv[1] + "/a.tar.gz", {"name": "x", "synthetic": True, "layout": "cifar10"}, sys.argv[1], 10000)
 """
 
 RUN = """
 import json, sys
-from epochbench.config import read_cells
-from epochbench.process import prepare
-from epochbench.record import Protocol
+from epochbench.sheets import read_cells
+from epochbench.timing.process import prepare
+from epochbench.timing.protocol import Protocol
 cell = next(cell for cell in read_cells(sys.argv[1]) if cell.cell == sys.argv[2])
 threads = prepare(cell)
-from epochbench.train import Task, run_cell
+from epochbench.timing.run import run_cell
+from epochbench.timing.task import Task
 protocol = Protocol(warmup_steps=50, min_epochs=2, min_seconds=0.0, max_seconds=4.0)
 record = run_cell(Task(cell, 1, protocol, sys.argv[3] + "/manifest.json", threads))
 found = {"seconds": record.timing.epoch_seconds, "losses": record.training.warmup_losses}
@@ -62,7 +63,7 @@ def deviation(losses: list[float], reference: list[float]) -> float:
 
 def main() -> None:
     sys.path.insert(0, str(PACKAGE))
-    from epochbench.config import read_cells
+    from epochbench.sheets import read_cells
 
     sheet = REPOSITORY / "config" / "cells.tsv"
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3

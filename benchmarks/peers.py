@@ -30,7 +30,7 @@ SLOW = ("keras on jax", "jax")
 
 EXPORT = """
 import sys, numpy as np
-from epochbench.shard import load_split
+from epochbench.timing.load import load_split
 images, labels = load_split(sys.argv[1] + "/manifest.json", "train", "cpu")
 np.save(sys.argv[1] + "/images.npy", (images * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy())
 np.save(sys.argv[1] + "/labels.npy", labels.numpy())
@@ -66,7 +66,7 @@ def ours(sheet: Path, cell: str, folder: str) -> dict:
 
 
 def computes_bf16() -> bool:
-    return python("from epochbench.device import CpuDevice; print(CpuDevice().computes_bf16())") == "True"
+    return python("from epochbench.timing.devices.cpu import CpuDevice; print(CpuDevice().computes_bf16())") == "True"
 
 
 def contenders(folder: str, environments: Path) -> dict:

@@ -22,7 +22,8 @@ WORK = """
 import json, random, resource, sys, time
 from dataclasses import replace
 from pathlib import Path
-from epochbench.record import read_record, seal, write_record
+from epochbench.records.store import read_record, write_record
+from epochbench.timing.record import seal
 source, count, runs, folder = read_record(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
 chance, paths = random.Random(1), []
 for number in range(count):
@@ -32,11 +33,11 @@ for number in range(count):
     timing = replace(source.timing, epoch_seconds=seconds)
     paths.append(folder / name / f"run-{run + 1}.json")
     write_record(paths[-1], seal(replace(source, cell=replace(source.cell, cell=name), run=run + 1, timing=timing)))
-from epochbench.aggregate import Settings
-from epochbench.redraw import Places, redraw
+from epochbench.aggregate.settings import Settings
+from epochbench.report.report import Places, report
 started = time.perf_counter()
 places = Places([str(path) for path in paths], [], sys.argv[5], str(folder / "tables"), str(folder / "report"))
-redraw(places, Settings(), [])
+report(places, Settings(), [])
 seconds = time.perf_counter() - started
 size = (folder / "report" / "index.html").stat().st_size
 print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, size / 2**20]))

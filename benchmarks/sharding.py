@@ -21,10 +21,11 @@ ROUNDS = 5
 
 SHARD = """
 import resource, sys
-from epochbench.process import keep_freed_memory
+from epochbench.timing.process import keep_freed_memory
 keep_freed_memory()
-from epochbench.shard import shard_archive, verify_shards
-shard_archive(sys.argv[1], {}, sys.argv[2], 10_000)
+from epochbench.shard.write import shard_archive
+from epochbench.shard.manifest import verify_shards
+shard_archive(sys.argv[1], {"layout": "cifar10"}, sys.argv[2], 10_000)
 verify_shards(sys.argv[2] + "/manifest.json")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
@@ -44,7 +45,7 @@ for train in (True, False):
 
 MAKE = """
 import sys
-from epochbench.synthetic import Synthetic, write_archive
+from epochbench.acquire.synthetic import Synthetic, write_archive
 write_archive(sys.argv[1], Synthetic())
 """
 

@@ -7,8 +7,8 @@ import subprocess
 import pytest
 from support import REPOSITORY
 
-from epochbench.shard import shard_archive
-from epochbench.synthetic import Synthetic, write_archive
+from epochbench.acquire.synthetic import Synthetic, write_archive
+from epochbench.shard.write import shard_archive
 
 SMALL = Synthetic(images_per_batch=100, seed=7)
 
@@ -25,7 +25,7 @@ def archive(tmp_path_factory):
 def manifest(archive, tmp_path_factory):
     """The manifest beside the shards of the small archive."""
     folder = tmp_path_factory.mktemp("shards")
-    source = {"name": "synthetic (seed 7)", "synthetic": True}
+    source = {"name": "synthetic (seed 7)", "synthetic": True, "layout": "cifar10"}
     shard_archive(archive, source, folder, shard_size=150)
     return str(folder / "manifest.json")
 

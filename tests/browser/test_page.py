@@ -1,20 +1,23 @@
 """The page in a real browser: Debian's Chromium, driven by playwright; axe-core judges accessibility."""
 
-import json
 import random
 import shutil
 from dataclasses import replace
 
 import pytest
+from support import deep
 from unit.examples import record, runs
 
-from epochbench.aggregate import Missing, Settings, aggregate, epoch_table
-from epochbench.exchange import Quarantined
-from epochbench.record import Dataset, seal
-from epochbench.report import draw_report, tables
-from epochbench.report.figure import scaled_references
-from epochbench.report.tables import cell_rows
-from epochbench.report.waterfall import rung_rows
+from epochbench.aggregate.aggregate import aggregate
+from epochbench.aggregate.settings import Settings
+from epochbench.aggregate.store import read_summary, write_summary
+from epochbench.aggregate.summary import Missing
+from epochbench.aggregate.tables import epoch_table
+from epochbench.records.exchange import Quarantined
+from epochbench.report import cell_tables, machine_tables, ratio_tables
+from epochbench.report.draw import draw_page
+from epochbench.report.references import scaled_references
+from epochbench.timing.record import Dataset, seal
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -45,7 +48,7 @@ def hostile():
     made = []
     for number, text in enumerate(HOSTILE):
         machine = replace(record().machine, node=text, cpu=text)
-        dataset = Dataset(text[:400], True, "ab" * 32, 5000, 1000)
+        dataset = Dataset(text[:400], True, "ab" * 32, 5000, 1000, [3, 32, 32], 10)
         made += [seal(replace(run, machine=machine, dataset=dataset)) for run in runs(f"cpu-{number}")]
     return made
 
@@ -71,8 +74,9 @@ def scenes(tmp_path_factory):
         failed = [Missing("cpu-lost", 2, HOSTILE[0])] if name == "hostile" else []
         baseline = "cpu-0" if name == "hostile" else "cpu-reference"
         summary = aggregate(records, Settings(baseline=baseline), [], left_out, failed)
-        draw_report(summary, epoch_table(records), PUBLISHED, folder)
-        drawn[name] = folder, json.loads(json.dumps(summary))
+        draw_page(summary, epoch_table(records), PUBLISHED, folder)
+        write_summary(folder / "summary.json", summary)
+        drawn[name] = folder, read_summary(folder / "summary.json")
     return drawn
 
 
@@ -118,7 +122,7 @@ def column(page, name):
     return [rows.nth(number).locator("th, td").nth(index).inner_text() for number in range(rows.count())]
 
 
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("name", deep(SCENES, "many-cells"))
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nobody_is_shut_out(show, name, scheme):
     from axe_playwright_python.sync_playwright import Axe
@@ -140,12 +144,12 @@ def test_nothing_scrolls_sideways(show, name, width):
 
 def test_the_headline_and_every_cell_read_as_the_summary_says(show):
     page, summary = show("ladder")
-    assert page.locator("h1").inner_text() == summary["headline"]["sentence"]
-    assert summary["headline"]["fair"]["sentence"] in page.locator("header").inner_text()
+    assert page.locator("h1").inner_text() == summary.headline.sentence
+    assert summary.headline.fair.sentence in page.locator("header").inner_text()
     rows = page.locator("table[data-tools] tbody tr")
-    expected_rows = [list(row.values()) for row in cell_rows(summary)]
-    found = [rows.nth(number).locator("th, td").all_inner_texts() for number in range(rows.count())]
-    assert found == expected_rows
+    expected_rows = [list(row.values()) for row in cell_tables.cell_rows(summary)]
+    shown = [rows.nth(number).locator("th, td").all_inner_texts() for number in range(rows.count())]
+    assert shown == expected_rows
     assert "GPU" in page.locator("main").inner_text()
     assert "epochs repay" in page.locator("main").inner_text() or "pays at once" in page.locator("main").inner_text()
 
@@ -154,19 +158,20 @@ def test_every_table_says_what_the_summary_says(show):
     """Walk every table of the page: its cells are the summary's numbers in words, none more and none less."""
     page, summary = show("ladder")
     expected_rows = [
-        rung_rows(summary), tables.cell_rows(summary), tables.cell_settings(summary), tables.where_time_goes(summary),
-        tables.limit_rows(summary), tables.peak_rows(summary), tables.energy_rows(summary), tables.gate_rows(summary),
-        tables.replay_rows(summary), tables.machine_rows(summary), tables.difference_rows(summary),
-        tables.reference_rows(scaled_references(summary, PUBLISHED)), tables.code_rows(summary),
+        ratio_tables.rung_rows(summary), cell_tables.cell_rows(summary), cell_tables.settings_rows(summary),
+        cell_tables.time_rows(summary), cell_tables.limit_rows(summary), machine_tables.peak_rows(summary),
+        cell_tables.energy_rows(summary), cell_tables.gate_rows(summary), ratio_tables.replay_rows(summary),
+        machine_tables.machine_rows(summary), machine_tables.difference_rows(summary),
+        ratio_tables.reference_rows(scaled_references(summary, PUBLISHED)), machine_tables.code_rows(summary),
     ]  # fmt: skip
     texts = "rows => [...rows].map(row => [...row.cells].map(cell => cell.textContent))"
-    found = page.evaluate(f"[...document.querySelectorAll('table')].map(table => ({texts})(table.tBodies[0].rows))")
-    assert found == [[list(row.values()) for row in rows] for rows in expected_rows]
+    shown = page.evaluate(f"[...document.querySelectorAll('table')].map(table => ({texts})(table.tBodies[0].rows))")
+    assert shown == [[list(row.values()) for row in rows] for rows in expected_rows]
 
 
 def test_the_table_is_sorted_by_value_and_not_by_text(show):
     page, summary = show("ladder")
-    fastest_first = [row["cell"] for row in sorted(summary["cells"], key=lambda row: row["epoch_seconds"]["estimate"])]
+    fastest_first = [row.cell for row in cell_tables.fastest_first(summary)]
     head = page.get_by_role("button", name="epoch", exact=True)
     head.click()
     assert column(page, "cell") == fastest_first  # 12.3 ms before 2 s
@@ -193,7 +198,7 @@ def test_the_table_is_copied(show, button, first):
     page.get_by_text("Copied.").wait_for()
     text = page.evaluate("navigator.clipboard.readText()")
     assert text.startswith(first)
-    assert all(row["cell"] in text for row in summary["cells"])
+    assert all(row.cell in text for row in summary.cells)
 
 
 def test_without_javascript_it_is_a_plain_table(show):

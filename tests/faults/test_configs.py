@@ -8,14 +8,15 @@ import pytest
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support import REPOSITORY, SNAKEMAKE
+from support import SNAKEMAKE
 
-from epochbench.config import read_cells, resolve_config
+from epochbench.config import resolve_config
 from epochbench.errors import BenchmarkError
+from epochbench.schemas import load_schema
+from epochbench.sheets import read_cells
+from epochbench.timing.cell import COLUMNS
 
-SCHEMAS = REPOSITORY / "workflow" / "schemas"
-CONFIG = yaml.safe_load((SCHEMAS / "config.schema.yaml").read_text())
-COLUMNS = list(yaml.safe_load((SCHEMAS / "cells.schema.yaml").read_text())["properties"])
+CONFIG = load_schema("config")
 NASTY = [
     "",
     "0",
@@ -87,7 +88,7 @@ fields = st.one_of(
 @pytest.mark.fault("configs", "refused")
 @settings(max_examples=1500, deadline=None)
 @given(
-    header=st.lists(st.one_of(st.sampled_from(COLUMNS), fields), min_size=1, max_size=8),
+    header=st.lists(st.one_of(st.sampled_from(list(COLUMNS)), fields), min_size=1, max_size=8),
     rows=st.lists(st.lists(fields, max_size=9), max_size=5),
     seed=st.integers(0, 3),
 )

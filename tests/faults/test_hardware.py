@@ -10,11 +10,15 @@ import pytest
 import torch
 from support import REPOSITORY
 
-from epochbench import train
-from epochbench.device import CpuDevice
 from epochbench.errors import BenchmarkError
-from epochbench.record import Cell, Protocol, read_record, write_record
-from epochbench.train import Task, run_cell
+from epochbench.records.gates import judged
+from epochbench.records.store import read_record, write_record
+from epochbench.timing import measure
+from epochbench.timing.cell import Cell
+from epochbench.timing.devices.cpu import CpuDevice
+from epochbench.timing.protocol import Protocol
+from epochbench.timing.run import run_cell
+from epochbench.timing.task import Task
 
 SHORT = Protocol(warmup_steps=2, min_epochs=2, max_epochs=2, min_steps=0, min_seconds=0.0, max_seconds=60.0)
 LOST = "CUDA error: device-side assert triggered\nCUDA kernel errors might be reported later"
@@ -28,6 +32,7 @@ class FailingDevice(CpuDevice):
     """A device that works until its stopwatch has been started so many times."""
 
     def __init__(self, starts: int, failure: Exception):
+        super().__init__()
         self.left, self.failure = starts, failure
 
     def start(self):
@@ -50,7 +55,7 @@ class FailingDevice(CpuDevice):
     ids=["lost", "out of memory"],
 )
 def test_a_failing_gpu_is_told_plainly_wherever_it_fails(manifest, monkeypatch, starts, failure, words):
-    monkeypatch.setattr(train, "open_device", lambda *_: FailingDevice(starts, failure))
+    monkeypatch.setattr(measure, "open_device", lambda *_: FailingDevice(starts, failure))
     with pytest.raises(BenchmarkError, match=words) as refusal:
         run_cell(task(manifest))
     assert "\n" not in str(refusal.value)
@@ -58,7 +63,7 @@ def test_a_failing_gpu_is_told_plainly_wherever_it_fails(manifest, monkeypatch, 
 
 @pytest.mark.fault("hardware", "refused")
 def test_any_other_error_keeps_its_traceback(manifest, monkeypatch):
-    monkeypatch.setattr(train, "open_device", lambda *_: FailingDevice(2, RuntimeError("a mistake of ours")))
+    monkeypatch.setattr(measure, "open_device", lambda *_: FailingDevice(2, RuntimeError("a mistake of ours")))
     with pytest.raises(RuntimeError, match="a mistake of ours"):
         run_cell(task(manifest))
 
@@ -69,8 +74,10 @@ def test_a_cell_too_large_for_the_memory_says_which_batch_size(manifest):
     code = f"""
     import resource, psutil
     from epochbench.errors import BenchmarkError
-    from epochbench.record import Cell, Protocol
-    from epochbench.train import Task, run_cell
+    from epochbench.timing.cell import Cell
+    from epochbench.timing.protocol import Protocol
+    from epochbench.timing.task import Task
+    from epochbench.timing.run import run_cell
     limit = psutil.Process().memory_info().vms + 2**29
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     try:
@@ -95,8 +102,8 @@ def test_a_clock_that_is_set_back_during_a_run_changes_no_time(manifest, monkeyp
 
 @pytest.mark.fault("hardware", "survived")
 def test_a_clock_that_was_set_back_after_the_start_gives_no_negative_time():
-    code = "import time; now = time.time; time.time = lambda: now() - 86_400\nimport epochbench.train as t\n"
-    code += "print(t.SECONDS_BEFORE_IMPORT)"
+    code = "import time; now = time.time; time.time = lambda: now() - 86_400\nfrom epochbench.timing import process\n"
+    code += "print(process.SECONDS_BEFORE_IMPORT)"
     packages = str(REPOSITORY / "workflow" / "scripts")
     done = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": packages}, capture_output=True, text=True, check=True
@@ -106,7 +113,7 @@ def test_a_clock_that_was_set_back_after_the_start_gives_no_negative_time():
 
 @pytest.mark.fault("hardware", "refused")
 def test_a_loss_that_is_no_number_is_recorded_as_such_and_judged(manifest, monkeypatch):
-    honest = train.build_network
+    honest = measure.build_network
 
     def broken(*arguments):
         network = honest(*arguments)
@@ -114,8 +121,8 @@ def test_a_loss_that_is_no_number_is_recorded_as_such_and_judged(manifest, monke
             next(network.parameters()).fill_(float("nan"))
         return network
 
-    monkeypatch.setattr(train, "build_network", broken)
-    made = run_cell(task(manifest))
+    monkeypatch.setattr(measure, "build_network", broken)
+    made = judged(run_cell(task(manifest)))
     assert made.training.epoch_losses == [None, None]
     assert "it learned" in {finding.gate for finding in made.gates if finding.passed is False}
     assert dataclasses.asdict(made)["evidence"]["test_loss"] is None

@@ -7,22 +7,34 @@ import random
 import time
 
 import pytest
-from faults.site import CONFIG, SHEET, STAGES, Site, strike
+from faults.ground import CONFIG, SHEET, STAGES, Site, strike
 from unit.server import serving
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kills")]
+pytestmark = [pytest.mark.slow]
 # So many in CI; the claim of no lost record is about fifty: EPOCHBENCH_KILLS=50.
 KILLS = int(os.environ.get("EPOCHBENCH_KILLS", "3"))
 WAYS = [("KILL", "all"), ("INT", "all"), ("TERM", "snakemake"), ("KILL", "snakemake"), ("KILL", "job")]
-# What a way that lets the job finish may have made already, so that the stage would not be come by again.
+PLACES = [*STAGES, "nowhere"]
+IN_TURN = "each way in turn"
+# Removed before a stage, which would not be come by again where an earlier job was let to finish.
 RECORD = "train/cpu/cpu-tuned/run-1.json"
-LAST_RESULT = dict.fromkeys(("warm-up", "timed", "evaluation", "record"), RECORD)
-LAST_RESULT |= {"aggregate": "aggregate/summary.json", "report": "report/index.html"}
+REMOVED = {"shard": ("shard/manifest.json", RECORD, "train/cpu/cpu-reference/run-1.json")}
+REMOVED |= dict.fromkeys(("warm-up", "timed", "evaluation", "record"), (RECORD,))
+REMOVED |= {"aggregate": ("aggregate/summary.json",), "report": ("report/index.html",)}
 
 
-@pytest.fixture(scope="module", params=WAYS, ids=" ".join)
+def cases():
+    """Every stage with the ways in turn, and then every way at every stage; a copy goes from stage to stage."""
+    for ways in (IN_TURN, *(" ".join(way) for way in WAYS)):
+        marks = [pytest.mark.xdist_group(f"killed: {ways}")] + [pytest.mark.deep] * (ways != IN_TURN)
+        for number, stage in enumerate(PLACES):
+            way = WAYS[number % len(WAYS)] if ways == IN_TURN else tuple(ways.split())
+            yield pytest.param(ways, way, stage, marks=marks, id=f"{ways}: {' '.join(way)}-{stage}")
+
+
+@pytest.fixture(scope="module")
 def struck(request, tmp_path_factory, repository_copy, archive):
-    """For each way to be killed, a copy whose archive comes from a server, and which goes from stage to stage."""
+    """A copy whose archive comes from a server, one for each way to be killed and one for all of them in turn."""
     folder = tmp_path_factory.mktemp("struck")
     site = Site(repository_copy(folder / "clone"), folder / "lock").can_be_held()
     content = archive.read_bytes()
@@ -31,7 +43,7 @@ def struck(request, tmp_path_factory, repository_copy, archive):
         config["dataset"] = {"archive": server.url(), "sha256": hashlib.sha256(content).hexdigest()}
         config["timing"]["runs"] = 1
         site.write(SHEET, config)
-        site.way, site.server = request.param, server
+        site.server = server
         yield site
 
 
@@ -44,10 +56,10 @@ def stalled_download(site):
 
 
 @pytest.mark.fault("killed", "survived")
-@pytest.mark.parametrize("stage", [*STAGES, "nowhere"])
-def test_killed_at_a_stage_the_next_run_goes_on_from_there(struck, stage):
-    if stage in LAST_RESULT:
-        struck.folder.joinpath("results", LAST_RESULT[stage]).unlink(missing_ok=True)
+@pytest.mark.parametrize(("struck", "way", "stage"), list(cases()), indirect=["struck"])
+def test_killed_at_a_stage_the_next_run_goes_on_from_there(struck, way, stage):
+    for path in REMOVED.get(stage, ()):
+        struck.folder.joinpath("results", path).unlink(missing_ok=True)
     before = struck.finished()
     if stage == "nowhere":
         status, said = struck.run()
@@ -55,12 +67,13 @@ def test_killed_at_a_stage_the_next_run_goes_on_from_there(struck, stage):
         assert len(struck.finished()) == 2
     else:
         process = stalled_download(struck) if stage == "acquire" else struck.start_and_hold_at(stage)
-        strike(process, *struck.way, lambda: struck.go_on(stage))
+        strike(process, *way, lambda: struck.go_on(stage))
         struck.unlock()
     after = struck.finished()
     assert all(after.get(path) == content for path, content in before.items())
 
 
+@pytest.mark.deep
 @pytest.mark.fault("killed", "survived")
 def test_random_kills_lose_no_record_and_leave_no_orphan(clone, tmp_path):
     site, chance, measured = Site(clone, tmp_path / "lock"), random.Random(2021), {}

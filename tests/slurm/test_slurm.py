@@ -13,7 +13,7 @@ import pytest
 from slurm.cluster import cluster, missing_commands
 from support import SNAKEMAKE
 
-from epochbench.machine import usable_cores
+from epochbench.timing.machine.host import usable_cores
 
 QUICK = ("--configfile", "config/quick.yaml")
 
@@ -166,11 +166,10 @@ def started(slurm, site):
 @pytest.mark.parametrize(
     ("more", "cause"),
     [
-        ((), "CANCELLED"),
-        (("--set-resources", "train_cpu:mem_mb=150"), ""),
-        (("--set-resources", "train_cpu:runtime=1"), "TIMEOUT"),
+        pytest.param((), "CANCELLED", id="cancelled"),
+        pytest.param(("--set-resources", "train_cpu:mem_mb=150"), "", id="too little memory", marks=pytest.mark.deep),
+        pytest.param(("--set-resources", "train_cpu:runtime=1"), "TIMEOUT", id="over its time", marks=pytest.mark.deep),
     ],
-    ids=["cancelled", "too little memory", "over its time"],
 )
 def test_a_job_that_slurm_ends_is_told_with_its_cause_and_the_next_run_resumes(slurm, site, started, more, cause):
     sheet = one_cell(site)
@@ -189,6 +188,7 @@ def test_a_job_that_slurm_ends_is_told_with_its_cause_and_the_next_run_resumes(s
         assert len(records(site)) == 1
 
 
+@pytest.mark.deep
 def test_a_killed_submitting_host_resumes_and_keeps_what_was_measured(slurm, site, started):
     process = started(*command(timing="{runs: 2}"))
     wait_for(lambda: records(site))
@@ -207,6 +207,7 @@ def test_a_killed_submitting_host_resumes_and_keeps_what_was_measured(slurm, sit
     assert sum(kept[path] == first[path] for path in first) >= 1
 
 
+@pytest.mark.deep
 def test_the_generic_profile_submits_through_its_own_command_lines(slurm, site):
     status, output = run(slurm, site, *command(one_cell(site), profile="generic"))
     assert status == 0, output

@@ -1,10 +1,13 @@
 """Records for tests, made without training."""
 
+import dataclasses
 import math
+import typing
 from dataclasses import replace
 
-from epochbench.record import (
-    Cell,
+from epochbench.timing.cell import Cell
+from epochbench.timing.protocol import Protocol
+from epochbench.timing.record import (
     Code,
     Conditions,
     Dataset,
@@ -13,7 +16,6 @@ from epochbench.record import (
     Limit,
     Machine,
     Peaks,
-    Protocol,
     Record,
     Timing,
     Training,
@@ -27,7 +29,7 @@ BASE = Record(
     started_at="2026-01-01T00:00:00+00:00",
     wall_seconds=30.0,
     protocol=Protocol(),
-    dataset=Dataset("CIFAR-10", False, "ab" * 32, 50_000, 10_000),
+    dataset=Dataset("CIFAR-10", False, "ab" * 32, 50_000, 10_000, [3, 32, 32], 10),
     timing=Timing([2.0, 2.2, 2.1], None, 3.0, 0.5, 0.4, 1.0, 24_000.0, 0.3, 0.9, 1.5),
     training=Training(39_558, 50, [2.4, 2.3], [2.2, 2.1, 2.0], 0.3, 2**30),
     machine=Machine(
@@ -46,6 +48,7 @@ BASE = Record(
         outer_seconds=6.31,
         step_seconds=6.3,
         subnormal_share=0.0,
+        between_seconds=0.01,
     ),
     peaks=Peaks({"fp32": 1e12, "tf32": 1e12, "bf16": 1e12, "fp16": 1e12}, 1e11, 1e6),
     limit=Limit(294.6e9, 4e10, 6e8, 32, 0.5, 0.3, "arithmetic"),
@@ -66,7 +69,8 @@ def record(cell="cpu-reference", run=1, epochs=(2.0, 2.2, 2.1), **changes) -> Re
         counted_steps=steps * len(epochs),
         counted_images=dataset.train_images * len(epochs),
         tf32_allowed=made.precision == "tf32" if gpu else None,
-        outer_seconds=sum(epochs) * 1.001,
+        outer_seconds=sum(epochs) * 1.002,
+        between_seconds=sum(epochs) * 0.001,
         step_seconds=sum(epochs),
     )
     limit = replace(BASE.limit, flop_per_epoch=294.6e9 * epochs[0] / 2)
@@ -86,3 +90,26 @@ def record(cell="cpu-reference", run=1, epochs=(2.0, 2.2, 2.1), **changes) -> Re
 def runs(cell="cpu-reference", medians=(2.0, 2.1, 2.2), **changes) -> list[Record]:
     """Return a record for each median epoch time."""
     return [record(cell, run, [m, m * 0.99, m * 1.01], **changes) for run, m in enumerate(medians, start=1)]
+
+
+def assert_described(kind, schema, part=None):
+    """Compare a dataclass, and those within it, with a schema: the same keys, each described, null for None."""
+    part = _resolved(schema, part or schema)
+    names = {field.name for field in dataclasses.fields(kind)}
+    assert set(part["properties"]) == set(part["required"]) == names, kind
+    assert part["additionalProperties"] is False
+    for name, hint in typing.get_type_hints(kind).items():
+        rule = part["properties"][name]
+        assert rule.get("description"), f"{kind.__name__}.{name}"
+        rule = _resolved(schema, rule)
+        assert (type(None) in typing.get_args(hint)) == _allows_null(rule), f"{kind.__name__}.{name}"
+        for inner in filter(dataclasses.is_dataclass, (hint, *typing.get_args(hint))):
+            assert_described(inner, schema, rule.get("items", rule))
+
+
+def _resolved(schema, part):
+    return schema["$defs"][part["$ref"].rpartition("/")[2]] if "$ref" in part else part
+
+
+def _allows_null(rule):
+    return "null" in rule.get("type", ()) or None in rule.get("enum", ())

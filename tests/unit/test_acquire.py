@@ -5,10 +5,12 @@ import json
 import pytest
 from unit.server import serving
 
-from epochbench.acquire import OFFICIAL_MD5, OFFICIAL_URL, Patience, Wanted, acquire
-from epochbench.archive import read_archive
+from epochbench.acquire.acquire import Wanted, acquire
+from epochbench.acquire.download import Patience
+from epochbench.acquire.synthetic import Synthetic
+from epochbench.datasets import cifar10
+from epochbench.datasets.cifar10 import read_archive
 from epochbench.errors import BenchmarkError
-from epochbench.synthetic import Synthetic
 
 HASTE = Patience(connect=0.5, stall=0.5, unreachable=1.0, back_off=0.01, attempts=3)
 LITTLE = Synthetic(images_per_batch=10)
@@ -35,7 +37,7 @@ def fetch(site, tmp_path, content, patience=HASTE, **wanted):
 def test_the_address_and_checksum_are_torchvisions_own():
     from torchvision.datasets import CIFAR10
 
-    assert (CIFAR10.url, CIFAR10.tgz_md5) == (OFFICIAL_URL, OFFICIAL_MD5)
+    assert (CIFAR10.url, CIFAR10.tgz_md5) == (cifar10.URL, cifar10.MD5)
 
 
 def test_downloads_and_says_where_from(site, tmp_path, content):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from epochbench.archive import FOLDER, META_MEMBER, TEST_MEMBER, TRAIN_MEMBERS, read_archive
+from epochbench.datasets.cifar10 import FOLDER, META_MEMBER, TEST_MEMBER, TRAIN_MEMBERS, read_archive
 from epochbench.errors import BenchmarkError
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from epochbench.energy import cpu_joules_between, cpu_microjoules
+from epochbench.timing.machine.energy import cpu_joules_between, cpu_microjoules
 
 
 def package(folder, name, microjoules, largest=1000):

@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -6,10 +7,13 @@ from pathlib import Path
 import pytest
 from unit.examples import record, runs
 
-from epochbench.comparison import judge, render_console, write_comparison, write_history
+from epochbench.aggregate.compare import compare, refuse_regressions
+from epochbench.aggregate.history import read_history
 from epochbench.errors import BenchmarkError
-from epochbench.exchange import compare, import_records, read_export, write_export
-from epochbench.record import Dataset
+from epochbench.records.exchange import import_records, read_export, write_export
+from epochbench.records.gates import untouched
+from epochbench.report.comparison import render_console, write_comparison, write_history
+from epochbench.timing.record import Dataset, seal
 
 OURS = runs("cpu-reference", (2.0, 2.0, 2.02)) + runs("cpu-tuned", (1.0, 1.01, 1.0))
 
@@ -46,21 +50,17 @@ def test_nothing_to_export_is_said():
 
 
 def test_imported_cells_have_names_of_their_own_and_right_checksums(tmp_path):
-    found, left_out, notes = import_records([export(tmp_path / "a.zip")], OURS)
-    assert {run.cell.cell for run in found} == {"cpu-reference@node1", "cpu-tuned@node1"}
+    imported, left_out, notes = import_records([export(tmp_path / "a.zip")], OURS)
+    assert {run.cell.cell for run in imported} == {"cpu-reference@node1", "cpu-tuned@node1"}
     assert (left_out, notes) == ([], [])
-    from epochbench.gates import untouched
-
-    assert all(untouched(run)[0] for run in found)
+    assert all(untouched(run)[0] for run in imported)
 
 
 def test_other_data_and_other_code_are_noted(tmp_path):
     other = [
-        dataclasses.replace(run, dataset=Dataset("x", False, "cd" * 32, 50_000, 10_000), checksum="")
+        dataclasses.replace(run, dataset=Dataset("x", False, "cd" * 32, 50_000, 10_000, [3, 32, 32], 10), checksum="")
         for run in runs("cpu-a", code=type(OURS[0].code)("beef", None))
     ]
-    from epochbench.record import seal
-
     _, _, notes = import_records([export(tmp_path / "a.zip", list(map(seal, other)))], OURS)
     assert ["other data" in notes[0], "another version" in notes[1]] == [True, True]
 
@@ -75,8 +75,6 @@ def edited(name, content):
 
 def with_manifest(change):
     """Change a record and promise its new checksum too, as a forger would."""
-    import hashlib
-
     changed = {}
 
     def both(name, content):
@@ -171,8 +169,8 @@ def test_a_promised_record_that_is_missing_is_said(tmp_path):
 @pytest.mark.fault("hostile exports", "refused")
 def test_a_broken_export_is_left_out_as_a_whole_and_the_others_are_read(tmp_path):
     (tmp_path / "bad.zip").write_bytes(b"no")
-    found, (file,), _ = import_records([str(tmp_path / "bad.zip"), export(tmp_path / "a.zip")], OURS)
-    assert len(found) == len(OURS)
+    imported, (file,), _ = import_records([str(tmp_path / "bad.zip"), export(tmp_path / "a.zip")], OURS)
+    assert len(imported) == len(OURS)
     assert "bad.zip" in file.file
 
 
@@ -180,15 +178,15 @@ def test_comparison_tells_faster_slower_same_and_missing(tmp_path):
     now = (
         runs("cpu-reference", (1.0, 1.0, 1.01)) + runs("cpu-tuned", (1.5, 1.51, 1.5)) + runs("cpu-new", (1.0, 1.0, 1.0))
     )
-    found = {one.cell: one for one in compare(OURS, now, 0.95, 0.02)}
-    assert found["cpu-reference"].verdict == "FASTER"
-    assert found["cpu-tuned"].verdict == "SLOWER"
-    assert (found["cpu-new"].verdict, found["cpu-new"].note) == ("MISSING", "not in the base")
+    by_name = {one.cell: one for one in compare(OURS, now, 0.95, 0.02)}
+    assert by_name["cpu-reference"].verdict == "FASTER"
+    assert by_name["cpu-tuned"].verdict == "SLOWER"
+    assert (by_name["cpu-new"].verdict, by_name["cpu-new"].note) == ("MISSING", "not in the base")
     same = compare(OURS, OURS, 0.95, 0.02)[0]
     assert same.ratio.estimate == 1.0
-    text = "\n".join(render_console(list(found.values()), "base.zip"))
+    text = "\n".join(render_console(list(by_name.values()), "base.zip"))
     assert "cpu-tuned" in text
-    write_comparison(list(found.values()), "base.zip", tmp_path)
+    write_comparison(list(by_name.values()), "base.zip", tmp_path)
     assert "SLOWER" in (tmp_path / "comparison.md").read_text()
     assert "<table" in (tmp_path / "comparison.html").read_text()
 
@@ -196,23 +194,24 @@ def test_comparison_tells_faster_slower_same_and_missing(tmp_path):
 def test_a_regression_beyond_the_threshold_is_an_error():
     slower = compare(OURS, runs("cpu-tuned", (1.5, 1.51, 1.5)), 0.95, 0.02)
     with pytest.raises(BenchmarkError, match=r"cpu-tuned 0\.667x"):
-        judge(slower, 0.05)
-    judge(slower, 0.6)
+        refuse_regressions(slower, 0.05)
+    refuse_regressions(slower, 0.6)
 
 
 def test_cells_that_set_something_else_are_not_compared():
-    (found, *_) = compare([record("cpu-a", 1)], [record("cpu-a", 1, batch_size=100)], 0.95, 0.02)
-    assert found.note == "the cell sets something else"
+    (comparison, *_) = compare([record("cpu-a", 1)], [record("cpu-a", 1, batch_size=100)], 0.95, 0.02)
+    assert comparison.note == "the cell sets something else"
 
 
 def test_a_history_tells_every_cell_in_every_export_oldest_first(tmp_path):
     write_export(runs("cpu-a", (2.0, 2.0, 2.0)), tmp_path / "new.zip", "2026-02-01T00:00:00+00:00")
     write_export(runs("cpu-a", (4.0, 4.0, 4.0)) + runs("cpu-b"), tmp_path / "old.zip", "2026-01-01T00:00:00+00:00")
-    left_out = write_history([str(tmp_path / "new.zip"), str(tmp_path / "old.zip")], tmp_path)
+    history = read_history([str(tmp_path / "new.zip"), str(tmp_path / "old.zip")])
+    write_history(history, tmp_path)
     table = (tmp_path / "history.md").read_text()
-    assert left_out == []
+    assert history.left_out == []
     assert table.index("old, 2026-01-01") < table.index("new, 2026-02-01")
     assert "| cpu-a | 4.00 s | 2.00 s | 2.00x |" in table
     assert "<svg" in (tmp_path / "history.html").read_text()
     with pytest.raises(BenchmarkError, match="make history"):
-        write_history([], tmp_path)
+        read_history([])

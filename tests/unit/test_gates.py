@@ -10,14 +10,18 @@ import pytest
 import torch
 from unit.examples import record
 
-from epochbench import evidence, gates, stopwatch, train
-from epochbench import step as steps
-from epochbench.device import CpuDevice, Elapsed
-from epochbench.machine import usable_cores
-from epochbench.record import Cell, GpuState, Peaks, Protocol, seal
-from epochbench.shard import load_split
-from epochbench.step import Step
-from epochbench.train import Task, run_cell
+from epochbench.records import gates
+from epochbench.timing import calibrate, evidence, measure, step, stopwatch
+from epochbench.timing.cell import Cell
+from epochbench.timing.device import Elapsed
+from epochbench.timing.devices.cpu import CpuDevice
+from epochbench.timing.load import load_split
+from epochbench.timing.machine.host import usable_cores
+from epochbench.timing.protocol import Protocol
+from epochbench.timing.record import GpuState, Peaks, seal
+from epochbench.timing.run import run_cell
+from epochbench.timing.step import Step
+from epochbench.timing.task import Task
 
 # Enough steps to learn on the small archive: 5 a warm-up and 30 epochs of 5.
 LONG = Protocol(warmup_steps=5, min_epochs=30, max_epochs=30, min_steps=0, min_seconds=0.0, max_seconds=60.0)
@@ -28,12 +32,12 @@ LIMITLESS = Peaks({"fp32": 1e15}, 1e15, 1e15)
 @pytest.fixture(autouse=True)
 def peaks(monkeypatch):
     """No peak is measured here: beside other tests it would be too low, and a right epoch faster than it allows."""
-    monkeypatch.setattr(train, "calibrate", lambda *_: LIMITLESS)
+    monkeypatch.setattr(calibrate, "calibrate", lambda *_: LIMITLESS)
 
 
 def measured(manifest, protocol=LONG, **cell):
     values = {"cell": "a", "device": "cpu", "batch_size": 100, "threads": 1} | cell
-    return run_cell(Task(Cell(**values), 1, protocol, manifest, threads=1))
+    return gates.judged(run_cell(Task(Cell(**values), 1, protocol, manifest, threads=1)))
 
 
 def fired(record):
@@ -63,6 +67,7 @@ class AsynchronousDevice(CpuDevice):
     """A fake accelerator on a clock of its own: a queued step takes the host 1 ms, and the device 20 ms."""
 
     def __init__(self, waits=True, events=1):
+        super().__init__()
         self.waits, self.events = waits, events
         self.host = self.device = 0.0
 
@@ -88,18 +93,18 @@ class AsynchronousDevice(CpuDevice):
 def timed_on(device, monkeypatch, manifest):
     """Measure with a device whose work is queued, and return what fired."""
 
-    def queued(step, images, labels):
+    def queued(self, images, labels):
         device.queue_step()
-        return Step.__call__(step, images, labels)
+        return Step.__call__(self, images, labels)
 
     clock = SimpleNamespace(
         time=time.time, perf_counter=lambda: device.host, monotonic=lambda: (device.wait(), device.host)[1]
     )
-    monkeypatch.setattr(train, "time", clock)
+    monkeypatch.setattr(measure, "time", clock)
     monkeypatch.setattr(stopwatch, "time", clock)
-    monkeypatch.setattr(steps, "time", clock)
-    monkeypatch.setattr(train, "open_device", lambda *_: device)
-    monkeypatch.setitem(steps.STEPS, "eager", type("QueuedStep", (Step,), {"__call__": queued}))
+    monkeypatch.setattr(step, "time", clock)
+    monkeypatch.setattr(measure, "open_device", lambda *_: device)
+    monkeypatch.setitem(step.STEPS, "eager", type("QueuedStep", (Step,), {"__call__": queued}))
     return fired(measured(manifest))
 
 
@@ -109,6 +114,14 @@ def test_a_synchronised_device_agrees_with_its_events(manifest, monkeypatch):
 
 def test_synchronisation_removed(manifest, monkeypatch):
     assert timed_on(AsynchronousDevice(waits=False), monkeypatch, manifest) == {"synchronised"}
+
+
+@pytest.mark.parametrize(("between", "expected"), [(0.021, set()), (None, {"synchronised"})])
+def test_a_host_kept_busy_between_the_epochs_is_no_clock_that_lies(between, expected):
+    """Beside other work a tiny run once took 0.345 s in its epochs and 0.021 s between them."""
+    made = record(epochs=[0.115, 0.115, 0.115])
+    evidence = replace(made.evidence, outer_seconds=0.366, between_seconds=between)
+    assert fired_all(seal(replace(made, evidence=evidence))) == expected
 
 
 @pytest.mark.fault("hardware", "refused")
@@ -129,11 +142,11 @@ def test_one_thread_forced(manifest):
 def test_the_loader_inside_the_clock(manifest, monkeypatch):
     honest = stopwatch.time_epoch
 
-    def with_loader(team, step, batches, device):
+    def with_loader(step, batches, device):
         started = time.perf_counter()
         for _ in range(20):
             load_split(manifest, "train", "cpu")
-        elapsed, loss = honest(team, step, batches, device)
+        elapsed, loss = honest(step, batches, device)
         return Elapsed(time.perf_counter() - started, elapsed.event_seconds), loss
 
     monkeypatch.setattr(stopwatch, "time_epoch", with_loader)
@@ -142,9 +155,7 @@ def test_the_loader_inside_the_clock(manifest, monkeypatch):
 
 def test_half_the_steps_skipped(manifest, monkeypatch):
     honest = stopwatch.time_epoch
-    monkeypatch.setattr(
-        stopwatch, "time_epoch", lambda team, step, batches, device: honest(team, step, batches[::2], device)
-    )
+    monkeypatch.setattr(stopwatch, "time_epoch", lambda step, batches, device: honest(step, batches[::2], device))
     longer = replace(LONG, min_epochs=60, max_epochs=60)
     assert fired(measured(manifest, protocol=longer)) == {"work done"}
 
@@ -163,14 +174,14 @@ def test_the_optimiser_forgotten(manifest, monkeypatch):
 
 
 def test_labels_random(manifest, monkeypatch):
-    honest = train._load
+    honest = measure.load_batches
 
     def with_random_labels(task, team, device):
         batches, seconds = honest(task, team, device)
         random = torch.Generator().manual_seed(1)
         return [(images, torch.randint(0, 10, labels.shape, generator=random)) for images, labels in batches], seconds
 
-    monkeypatch.setattr(train, "_load", with_random_labels)
+    monkeypatch.setattr(measure, "load_batches", with_random_labels)
     # The reference sees the right labels, so the arithmetic is judged on the images' own: judge learning alone.
     monkeypatch.setattr(evidence, "deviations", lambda *_: (0.0, 0.0))
     assert fired(measured(manifest)) == {"it learned"}
@@ -257,10 +268,10 @@ def test_a_record_edited_by_hand():
 def test_a_disturbed_calibration_is_repeated_before_the_timing_is_accused(manifest, monkeypatch):
     too_low, right = Peaks({"fp32": 1e6}, 1e15, 1e15), LIMITLESS
     answers = [too_low, too_low, right]
-    monkeypatch.setattr(train, "calibrate", lambda *_: answers.pop(0))
+    monkeypatch.setattr(calibrate, "calibrate", lambda *_: answers.pop(0))
     assert fired(measured(manifest)) == set()
     assert answers == []
-    monkeypatch.setattr(train, "calibrate", lambda *_: too_low)
+    monkeypatch.setattr(calibrate, "calibrate", lambda *_: too_low)
     assert fired(measured(manifest)) == {"possible"}
 
 

@@ -3,28 +3,29 @@ import os
 
 import pytest
 
-from epochbench import machine
+from epochbench.timing import provenance
+from epochbench.timing.machine import host, nvidia
 
 
 def test_a_quota_counts_in_whole_cores_and_never_less_than_one(tmp_path):
     for text, cores in (("max 100000", None), ("800000 100000", 8.0), ("50000 100000", 0.5), ("rubbish", None)):
         (tmp_path / "cpu.max").write_text(text)
-        assert machine._read_quota(tmp_path) == cores
+        assert host._read_quota(tmp_path) == cores
 
 
 def test_the_older_kind_of_quota_is_read_too(tmp_path):
     (tmp_path / "cpu.cfs_quota_us").write_text("300000")
     (tmp_path / "cpu.cfs_period_us").write_text("100000")
-    assert machine._read_quota(tmp_path) == 3.0
+    assert host._read_quota(tmp_path) == 3.0
     (tmp_path / "cpu.cfs_quota_us").write_text("-1")
-    assert machine._read_quota(tmp_path) is None
+    assert host._read_quota(tmp_path) is None
 
 
 def test_affinity_bounds_the_cores():
     cores = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(cores)})
-        assert machine.usable_cores() == 1
+        assert host.usable_cores() == 1
     finally:
         os.sched_setaffinity(0, cores)
 
@@ -32,24 +33,24 @@ def test_affinity_bounds_the_cores():
 @pytest.mark.parametrize("hidden", ["", "-1"])
 def test_hidden_gpus_are_none(monkeypatch, hidden):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    machine.gpus.cache_clear()
-    assert machine.gpus() == ()
-    machine.gpus.cache_clear()
+    nvidia.gpus.cache_clear()
+    assert nvidia.gpus() == ()
+    nvidia.gpus.cache_clear()
 
 
 def test_activity_counts_what_this_process_does():
-    before = machine.activity()
+    before = host.activity()
     with mmap.mmap(-1, 2000 * mmap.PAGESIZE) as block:
         for page in range(2000):
             block[page * mmap.PAGESIZE] = 1
     sum(range(2_000_000))
-    done = machine.activity() - before
+    done = host.activity() - before
     assert done.own_cpu_seconds > 0
     assert done.minor_page_faults > 1000
 
 
 def test_the_fingerprint_is_steady_and_knows_the_processor(monkeypatch):
-    first = machine.fingerprint()
-    assert first == machine.fingerprint()
-    monkeypatch.setattr(machine, "cpu_model", lambda: "Another CPU")
-    assert machine.fingerprint() != first
+    first = provenance.fingerprint()
+    assert first == provenance.fingerprint()
+    monkeypatch.setattr(host, "cpu_model", lambda: "Another CPU")
+    assert provenance.fingerprint() != first

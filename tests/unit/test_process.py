@@ -5,11 +5,11 @@ import textwrap
 
 import pytest
 
-from epochbench import process
 from epochbench.errors import BenchmarkError
-from epochbench.machine import usable_cores
-from epochbench.process import lock_path, machine_lock, threads_for
-from epochbench.record import Cell
+from epochbench.timing import process
+from epochbench.timing.cell import Cell
+from epochbench.timing.machine.host import usable_cores
+from epochbench.timing.process import lock_path, machine_lock, threads_for
 
 
 def python(code, **environment):
@@ -23,7 +23,7 @@ def python(code, **environment):
     return outcome.stdout.split()
 
 
-PREPARE = "from epochbench.process import prepare; from epochbench.record import Cell\n"
+PREPARE = "from epochbench.timing.process import prepare; from epochbench.timing.cell import Cell\n"
 
 
 def test_a_cpu_cell_hides_the_gpus_and_gets_its_threads():
@@ -57,7 +57,7 @@ def test_slurm_grants_fewer_cores_than_there_are(monkeypatch):
 def faults(tuned: bool) -> int:
     """Count the page faults of a hundred 40 MB blocks, taken and given back."""
     code = f"""
-    from epochbench.process import keep_freed_memory
+    from epochbench.timing.process import keep_freed_memory
     import resource, numpy
     {tuned} and keep_freed_memory()
     numpy.ones(5_000_000)
@@ -77,7 +77,7 @@ def held(kind: str) -> bool:
     """Tell whether another process could take the lock now."""
     code = f"""
     import fcntl, os
-    from epochbench.process import lock_path
+    from epochbench.timing.process import lock_path
     try:
         fcntl.flock(os.open(lock_path(), os.O_RDWR), fcntl.{kind} | fcntl.LOCK_NB)
         print("free")
@@ -110,7 +110,7 @@ def test_the_other_stages_share_the_machine_but_keep_timing_away(own_lock):
 def test_a_killed_job_leaves_no_lock(own_lock):
     code = """
     import os, signal
-    from epochbench.process import machine_lock
+    from epochbench.timing.process import machine_lock
     with machine_lock(exclusive=True):
         os.kill(os.getpid(), signal.SIGKILL)
     """

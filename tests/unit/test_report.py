@@ -1,14 +1,21 @@
+import os
 import re
+import subprocess
+import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import matplotlib.image
+import numpy as np
 import pytest
 from unit.examples import runs
 
-from epochbench.aggregate import Settings, aggregate, answer, epoch_table
-from epochbench.record import Dataset
-from epochbench.report import draw_report
-from epochbench.report.figure import scaled_references
+from epochbench.aggregate.aggregate import aggregate
+from epochbench.aggregate.settings import Settings
+from epochbench.aggregate.tables import epoch_table
+from epochbench.report.draw import draw_page
+from epochbench.report.references import scaled_references
+from epochbench.timing.record import Dataset, seal
 
 PUBLISHED = [
     {
@@ -19,9 +26,9 @@ PUBLISHED = [
 HOSTILE = "<script>alert(1)</script> \"quoted\" & 'more' $x_1$ \N{RIGHT-TO-LEFT OVERRIDE}\N{PILE OF POO}"
 
 
-def draw(folder, records, notes=()):
+def draw(folder, records, notes=(), samples=None):
     summary = aggregate(records, Settings(), list(notes))
-    draw_report(summary, epoch_table(records), PUBLISHED, folder)
+    draw_page(summary, epoch_table(records), PUBLISHED, folder, samples)
     return summary
 
 
@@ -69,11 +76,11 @@ def test_a_ladder_is_drawn_with_its_data_and_gone_without_one(tmp_path):
 def test_the_page_answers_first_and_says_every_number_of_the_table(drawn):
     folder, summary = drawn
     page = Page((folder / "index.html").read_text())
-    assert page.text.index(summary["headline"]["sentence"]) < page.text.index("All cells")
-    assert answer(summary)[0] in (folder / "summary.md").read_text()
+    assert page.text.index(summary.headline.sentence) < page.text.index("All cells")
+    assert summary.answer[0] in (folder / "summary.md").read_text()
     assert "A note." in page.text
-    for row in summary["cells"]:
-        assert row["cell"] in page.text
+    for row in summary.cells:
+        assert row.cell in page.text
 
 
 def test_the_page_needs_nothing_beside_it(drawn):
@@ -93,7 +100,7 @@ def test_drawing_again_gives_the_same_files(drawn, tmp_path):
 
 
 def test_hostile_texts_are_shown_as_text(tmp_path):
-    hostile = Dataset(HOSTILE, True, "ab" * 32, 5000, 1000)
+    hostile = Dataset(HOSTILE, True, "ab" * 32, 5000, 1000, [3, 32, 32], 10)
     draw(tmp_path, runs(dataset=hostile) + runs("cpu-tuned", (1.0, 1.1), dataset=hostile))
     page = Page((tmp_path / "index.html").read_text())
     assert page.tags.count("script") == 1  # our own, which sorts the table
@@ -102,7 +109,7 @@ def test_hostile_texts_are_shown_as_text(tmp_path):
 
 
 def test_synthetic_data_is_named_on_page_figure_and_text(tmp_path):
-    synthetic = Dataset("synthetic (seed 1)", True, "ab" * 32, 50_000, 10_000)
+    synthetic = Dataset("synthetic (seed 1)", True, "ab" * 32, 50_000, 10_000, [3, 32, 32], 10)
     draw(tmp_path, runs(dataset=synthetic))
     for name in ("index.html", "summary.md"):
         assert "synthetic" in (tmp_path / name).read_text()
@@ -111,9 +118,9 @@ def test_synthetic_data_is_named_on_page_figure_and_text(tmp_path):
 
 def test_published_times_are_scaled_to_the_images_of_an_epoch(drawn):
     _, summary = drawn
-    small = summary | {"dataset": summary["dataset"] | {"train_images": 5000}}
-    assert scaled_references(summary, PUBLISHED)[0]["scaled_seconds"] == pytest.approx(82.47)
-    assert scaled_references(small, PUBLISHED)[0]["scaled_seconds"] == pytest.approx(8.247)
+    small = replace(summary, dataset=replace(summary.dataset, train_images=5000))
+    assert scaled_references(summary, PUBLISHED)[0].scaled_seconds == pytest.approx(82.47)
+    assert scaled_references(small, PUBLISHED)[0].scaled_seconds == pytest.approx(8.247)
 
 
 @pytest.mark.parametrize("count", [1, 60])
@@ -127,3 +134,29 @@ def test_no_output_speaks_of_percent_speedup(drawn):
     folder, _ = drawn
     for name in ("index.html", "summary.md", "speedup.svg"):
         assert not re.search(r"%\s*speed-?up", (folder / name).read_text(), re.IGNORECASE)
+
+
+def test_a_diverged_cell_and_one_of_an_unknown_kind_are_on_the_page(tmp_path):
+    losses = replace(runs()[0].training, epoch_losses=[2.2, None])
+    diverged = [seal(replace(run, training=losses)) for run in runs("cpu-diverged")]
+    foreign = runs("gpu-foreign@node7", (0.1, 0.1, 0.1), model="vit", precision="int8")
+    draw(tmp_path, runs() + diverged + foreign)
+    text = Page((tmp_path / "index.html").read_text()).text
+    assert "A loss is not a number." in text
+    assert "No tolerance is known for precision int8." in text
+
+
+def test_the_samples_are_described_by_the_datas_own_classes(tmp_path):
+    picture = tmp_path / "samples.png"
+    matplotlib.image.imsave(picture, np.zeros((90, 34 * 7, 3)))
+    seven = Dataset("seven kinds", False, "ab" * 32, 5000, 1000, [3, 28, 28], 7)
+    draw(tmp_path, runs(dataset=seven), samples=picture)
+    html = (tmp_path / "index.html").read_text()
+    assert "a column for each of the 7 classes" in html
+    assert 'width="238" height="90"' in html
+    assert "airplane" not in html
+
+
+def test_the_report_needs_no_torch():
+    code = "import sys, epochbench.report.report, epochbench.report.comparison; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})

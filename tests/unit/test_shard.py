@@ -7,14 +7,18 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from epochbench.archive import read_archive
+from epochbench.datasets.cifar10 import read_archive
 from epochbench.errors import BenchmarkError
-from epochbench.shard import load_split, read_manifest, shard_archive, verify_shards
+from epochbench.shard.manifest import read_manifest, verify_shards
+from epochbench.shard.write import shard_archive
+from epochbench.timing.load import load_split
+
+SOURCE = {"name": "x", "synthetic": True, "layout": "cifar10"}
 
 
 @pytest.fixture
 def folder(archive, tmp_path):
-    shard_archive(archive, {"name": "x", "synthetic": True}, tmp_path, shard_size=150)
+    shard_archive(archive, SOURCE, tmp_path, shard_size=150)
     return tmp_path
 
 
@@ -40,13 +44,13 @@ def test_the_manifest_says_what_the_images_are(archive, folder):
 
 
 def test_the_fingerprint_is_of_the_data_and_not_of_the_shard_size(archive, folder, tmp_path):
-    other = shard_archive(archive, {}, tmp_path / "other", shard_size=1000)
+    other = shard_archive(archive, SOURCE, tmp_path / "other", shard_size=1000)
     assert other["fingerprint"] == read_manifest(folder / "manifest.json")["fingerprint"]
     assert len(other["splits"]["train"]["shards"]) == 1
 
 
 def test_sharding_again_leaves_no_shard_of_the_first_time(archive, folder):
-    shard_archive(archive, {}, folder, shard_size=300)
+    shard_archive(archive, SOURCE, folder, shard_size=300)
     assert sorted(path.name for path in folder.glob("*.safetensors")) == [
         "test-00000-of-00001.safetensors",
         "train-00000-of-00002.safetensors",

@@ -2,30 +2,21 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from epochbench.statistics import (
-    Interval,
-    epoch_seconds,
-    less_time,
-    outliers,
-    relative_half_width,
-    relative_spread,
-    replay,
-    speedup,
-    verdict,
-)
+from epochbench.stats import Interval, less_time, outliers, relative_spread, replay, speedup, typical_epoch, verdict
+from epochbench.timing.stopping import relative_half_width
 
 RUNS = [[2.0, 2.1, 1.9], [2.2, 2.2, 2.3], [2.1, 2.0, 2.2]]
 FAST = [[1.0, 1.1], [1.2, 1.1], [0.9, 1.0]]
 
 
 def test_the_epoch_time_is_the_geometric_mean_of_the_runs_medians():
-    assert epoch_seconds(RUNS).estimate == pytest.approx((2.0 * 2.2 * 2.1) ** (1 / 3))
+    assert typical_epoch(RUNS).estimate == pytest.approx((2.0 * 2.2 * 2.1) ** (1 / 3))
 
 
 def test_the_interval_is_students_on_the_logarithms():
     logs = np.log([2.0, 2.2, 2.1])
     low, high = stats.t.interval(0.9, 2, logs.mean(), stats.sem(logs))
-    found = epoch_seconds(RUNS, confidence=0.9)
+    found = typical_epoch(RUNS, confidence=0.9)
     assert (found.low, found.high) == pytest.approx((np.exp(low), np.exp(high)))
 
 
@@ -37,7 +28,7 @@ def test_the_speedup_interval_is_welchs():
 
 
 def test_the_speedup_is_the_ratio_of_the_epoch_times_shown():
-    assert speedup(RUNS, FAST).estimate == pytest.approx(epoch_seconds(RUNS).estimate / epoch_seconds(FAST).estimate)
+    assert speedup(RUNS, FAST).estimate == pytest.approx(typical_epoch(RUNS).estimate / typical_epoch(FAST).estimate)
 
 
 def test_epochs_of_one_run_are_no_independent_samples():
@@ -47,7 +38,7 @@ def test_epochs_of_one_run_are_no_independent_samples():
 
 def test_one_run_has_an_estimate_and_no_interval():
     assert speedup([[3.0]], FAST) == Interval(None, pytest.approx(3 / (1.05 * 1.15 * 0.95) ** (1 / 3)), None)
-    assert epoch_seconds([[3.0, 5.0]]) == Interval(None, pytest.approx(4.0), None)
+    assert typical_epoch([[3.0, 5.0]]) == Interval(None, pytest.approx(4.0), None)
 
 
 def test_runs_without_spread_have_an_interval_without_width():

@@ -2,8 +2,8 @@ import hashlib
 
 import numpy as np
 
-from epochbench.archive import read_archive
-from epochbench.synthetic import CLASS_NAMES, Synthetic, write_archive
+from epochbench.acquire.synthetic import Synthetic, write_archive
+from epochbench.datasets.cifar10 import CLASS_NAMES, read_archive
 
 
 def test_is_read_like_the_official_archive(archive):

@@ -8,14 +8,19 @@ import pytest
 import torch
 from torch.nn import functional
 
-from epochbench import stopwatch
-from epochbench.device import CpuDevice, Elapsed, open_device
 from epochbench.errors import BenchmarkError
-from epochbench.model import build_network
-from epochbench.record import Cell, Protocol, read_record, write_record
-from epochbench.shard import load_split
-from epochbench.step import GraphStep, Momentum, Step, build_step
-from epochbench.train import Solo, Task, run_cell
+from epochbench.records.store import read_record, write_record
+from epochbench.timing import evidence, stopping, stopwatch
+from epochbench.timing.cell import Cell
+from epochbench.timing.device import Elapsed
+from epochbench.timing.devices import open_device
+from epochbench.timing.devices.cpu import CpuDevice
+from epochbench.timing.load import dataset_of, load_split
+from epochbench.timing.network import build_network
+from epochbench.timing.protocol import Protocol
+from epochbench.timing.run import run_cell
+from epochbench.timing.step import GraphStep, Momentum, Step, build_step
+from epochbench.timing.task import Task
 
 SHORT = Protocol(warmup_steps=2, min_epochs=2, max_epochs=2, min_steps=0, min_seconds=0.0, max_seconds=60.0)
 
@@ -34,7 +39,7 @@ def losses(manifest, **cell):
 def reference_losses(manifest):
     """The same training written down plainly: momentum by hand, in double precision."""
     images, labels = load_split(manifest, "train", "cpu")
-    network = build_network("lenet", SHORT.seed).double()
+    network = build_network("lenet", dataset_of(manifest), SHORT.seed).double()
     velocity = [torch.zeros_like(weight) for weight in network.parameters()]
     batches = list(zip(images.double().split(100), labels.split(100), strict=True))
     found = []
@@ -47,6 +52,21 @@ def reference_losses(manifest):
                 weight.sub_(0.01 * speed)
         found.append(loss.item())
     return [*found[:2], found[6], found[11]]
+
+
+def test_the_scaled_loss_of_fp16_updates_the_weights_as_fp32_does(manifest):
+    images, labels = load_split(manifest, "train", "cpu", limit=100)
+
+    def update(precision):
+        network = build_network("lenet", dataset_of(manifest), SHORT.seed)
+        before = evidence.weights(network)
+        step = build_step(task(manifest, precision=precision), network, CpuDevice())
+        for _ in range(2):
+            step.take(images, labels)
+        return evidence.weights(network) - before
+
+    exact = update("fp32")
+    assert (update("fp16") - exact).norm() < 0.03 * exact.norm()
 
 
 def test_trains_as_published_softmax_cross_entropy_and_momentum(manifest):
@@ -70,7 +90,7 @@ def test_every_way_of_computing_fp32_trains_to_the_same_losses(manifest, way):
 def test_momentum_is_torchs_own(manifest):
     """Our optimiser calls torch's functional update; the class does the same, step for step."""
     images, labels = load_split(manifest, "train", "cpu")
-    networks = [build_network("lenet", 1) for _ in range(3)]
+    networks = [build_network("lenet", dataset_of(manifest), 1) for _ in range(3)]
     optimizers = [
         torch.optim.SGD(networks[0].parameters(), lr=0.01, momentum=0.9),
         Momentum(networks[1].parameters(), 0.01, 0.9, fused=False),
@@ -88,7 +108,8 @@ def test_momentum_is_torchs_own(manifest):
 
 def test_a_run_does_not_import_torchs_compiler_unless_it_compiles(manifest):
     code = (
-        "import sys; from epochbench.train import *; from epochbench.record import Cell, Protocol;"
+        "import sys; from epochbench.timing.run import *; from epochbench.timing.cell import Cell;"
+        "from epochbench.timing.protocol import Protocol; from epochbench.timing.task import Task;"
         "run_cell(Task(Cell('a', 'cpu', batch_size=100), 1, Protocol(min_epochs=1, max_epochs=1), sys.argv[1], 1));"
         "print('torch._dynamo' in sys.modules)"
     )
@@ -131,7 +152,9 @@ def test_bf16_computes_in_bf16(manifest):
     images, labels = load_split(manifest, "train", "cpu", limit=8)
     losses = {}
     for precision in ("fp32", "bf16"):
-        step = build_step(task(manifest, precision=precision), build_network("lenet", 1), CpuDevice())
+        step = build_step(
+            task(manifest, precision=precision), build_network("lenet", dataset_of(manifest), 1), CpuDevice()
+        )
         losses[precision] = float(step.take(images, labels))
     assert losses["bf16"] != losses["fp32"]
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=2e-2)
@@ -149,7 +172,7 @@ def test_every_image_is_trained_on_once_an_epoch_in_order(manifest, monkeypatch)
 
 
 def test_the_step_updates_every_parameter(manifest):
-    network = build_network("lenet", 1)
+    network = build_network("lenet", dataset_of(manifest), 1)
     before = [weight.clone() for weight in network.parameters()]
     step = build_step(task(manifest), network, CpuDevice())
     images, labels = load_split(manifest, "train", "cpu")
@@ -216,13 +239,13 @@ def test_an_epoch_ends_when_its_work_is_done_and_not_when_it_is_queued():
         device.queued += 1
         return torch.tensor(0.5)
 
-    elapsed, loss = stopwatch.time_epoch(Solo(), SimpleNamespace(take=step), [(None, None)] * 50, device)
+    elapsed, loss = stopwatch.time_epoch(SimpleNamespace(take=step), [(None, None)] * 50, device)
     assert elapsed.wall_seconds == 50
     assert loss == 0.5
 
 
 @pytest.mark.parametrize(
-    ("seconds", "changes", "content"),
+    ("seconds", "changes", "enough"),
     [
         ([1.0], {"min_epochs": 2}, False),
         ([1.0, 1.0], {"min_epochs": 2, "max_seconds": 2.0}, True),
@@ -235,10 +258,9 @@ def test_an_epoch_ends_when_its_work_is_done_and_not_when_it_is_queued():
         ([0.1] * 5, {"max_epochs": 5, "min_seconds": 1.0}, True),
     ],
 )
-def test_epochs_go_on_until_the_protocol_is_content(seconds, changes, content):
+def test_epochs_go_on_until_the_protocol_has_enough(seconds, changes, enough):
     rules = {"min_epochs": 2, "min_steps": 0, "min_seconds": 0.0, "max_seconds": 60.0, "precision": 0.01}
-    epochs = [Elapsed(value, None) for value in seconds]
-    assert stopwatch.content(Protocol(**(rules | changes)), epochs, steps_per_epoch=10) is content
+    assert stopping.enough(Protocol(**(rules | changes)), seconds, steps_per_epoch=10) is enough
 
 
 def test_garbage_is_not_collected_inside_the_clock(manifest, monkeypatch):
@@ -254,7 +276,7 @@ def test_garbage_is_not_collected_inside_the_clock(manifest, monkeypatch):
 
 def test_a_graph_leaves_no_trace_of_its_warm_up_steps(manifest):
     """The steps before a capture change weights and momenta; both are put back as they were."""
-    network = build_network("lenet", 1)
+    network = build_network("lenet", dataset_of(manifest), 1)
     step = GraphStep(task(manifest), network, SimpleNamespace(torch_device=torch.device("cpu")))
     images, labels = load_split(manifest, "train", "cpu")
     before = step._state()
@@ -265,7 +287,6 @@ def test_a_graph_leaves_no_trace_of_its_warm_up_steps(manifest):
 
 
 def test_the_float64_reference_is_kept_for_its_own_settings_alone(manifest, monkeypatch):
-    from epochbench import evidence
 
     first = evidence.reference_steps(task(manifest), 2)
     monkeypatch.setattr(evidence, "_compute_reference", lambda *_: pytest.fail("computed again"))

@@ -2,7 +2,7 @@ import pytest
 
 from epochbench import wording
 from epochbench.progress import duration
-from epochbench.statistics import Interval
+from epochbench.stats import Interval
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,9 @@ TIMING = {
     "runs": 1, "warmup_steps": 1, "min_epochs": 2, "max_epochs": 2, "min_steps": 0, "min_seconds": 0, "max_seconds": 5,
 }  # fmt: skip
 SHEET = "cell\tdevice\tbatch_size\tmemory_format\ncpu-reference\tcpu\t100\t\n"
+SHEET_OF_MODELS = "cell\tdevice\tbatch_size\tmodel\ncpu-reference\tcpu\t100\tlenet\ncpu-second\tcpu\t100\tsecond\n"
+# What takes a second or more to import, or must not be imported before a job has set its threads.
+HEAVY = {"torch", "numpy", "pandas", "scipy", "matplotlib"}
 
 
 class Clone:
@@ -30,9 +34,13 @@ class Clone:
         (self.folder / "sheet.tsv").write_text(text)
         self.config["cells"] = "sheet.tsv"
 
-    def snakemake(self, *arguments, status=0, **environment):
-        """Run Snakemake and return all that it printed; JSON is YAML, so the config is written as such."""
+    def write_config(self):
+        """Write the config; JSON is YAML."""
         (self.folder / "mine.yaml").write_text(json.dumps(self.config))
+
+    def snakemake(self, *arguments, status=0, **environment):
+        """Run Snakemake with the config as it is now, and return all that it printed."""
+        self.write_config()
         command = [sys.executable, "-m", "snakemake", "--configfile", "mine.yaml", *arguments]
         outcome = subprocess.run(
             command, cwd=self.folder, capture_output=True, text=True, check=False,
@@ -55,10 +63,24 @@ class Clone:
                 break
             rule, count = line.split()
             counts[rule] = int(count)
-        return {rule: count for rule, count in counts.items() if rule not in ("total", "all")}
+        return {rule: count for rule, count in counts.items() if rule not in ("total", "all", "default")}
+
+    def stale_records(self):
+        """Return the records on the disk that Snakemake would make anew."""
+        said = self.snakemake("--summary")
+        return sorted(re.findall(r"^(results/train/\S+)\t.*\tupdate pending$", said, re.MULTILINE))
+
+    def change(self, module):
+        """Add a comment to a module of the package."""
+        with (self.folder / "workflow/scripts/epochbench" / module).open("a") as file:
+            file.write("# changed\n")
 
     def result(self, name):
         return self.folder / "results" / name
+
+    def record(self):
+        """Return the record of the reference's first run."""
+        return json.loads(self.result("train/cpu/cpu-reference/run-1.json").read_text())
 
 
 @pytest.fixture
@@ -123,7 +145,7 @@ def test_a_changed_cell_reruns_only_itself(again):
     again.write_sheet(SHEET + "cpu-other\tcpu\t100\t\n")
     assert again.jobs()["train_cpu"] == 1
     again.write_sheet(SHEET.replace("100", "50"))
-    assert again.jobs() == {"train_cpu": 1, "aggregate_records": 1, "draw_report": 1, "judge_gates": 1}
+    assert again.jobs() == {"train_cpu": 1, "aggregate_records": 1, "draw_page": 1, "judge_gates": 1}
 
 
 def test_a_further_run_leaves_the_runs_there_are(again):
@@ -134,8 +156,8 @@ def test_a_further_run_leaves_the_runs_there_are(again):
 @pytest.mark.parametrize(
     ("key", "value", "rules"),
     [
-        ("statistics", {"confidence": 0.9}, {"aggregate_records", "draw_report", "judge_gates"}),
-        ("optimizer", {"momentum": 0.5}, {"train_cpu", "aggregate_records", "draw_report", "judge_gates"}),
+        ("statistics", {"confidence": 0.9}, {"aggregate_records", "draw_page", "judge_gates"}),
+        ("optimizer", {"momentum": 0.5}, {"train_cpu", "aggregate_records", "draw_page", "judge_gates"}),
     ],
 )
 def test_a_changed_config_reruns_what_depends_on_it(again, key, value, rules):
@@ -143,15 +165,42 @@ def test_a_changed_config_reruns_what_depends_on_it(again, key, value, rules):
     assert set(again.jobs()) == rules
 
 
-def test_a_changed_timing_module_makes_every_record_stale(again):
-    with (again.folder / "workflow/scripts/epochbench/train.py").open("a") as file:
-        file.write("# changed\n")
+@pytest.mark.parametrize(
+    "module",
+    ["timing/stopping.py", "timing/machine/host.py", "timing/step.py"],
+    ids=["the stopping rule", "the core count", "the fused update"],
+)
+def test_whatever_decides_a_timing_makes_every_record_stale(again, module):
+    again.change(module)
     assert again.jobs()["train_cpu"] == 1
 
 
+def test_what_judges_tells_or_draws_makes_no_record_stale(again):
+    for module in ("records/gates.py", "aggregate/headline.py", "report/page.py", "stats.py", "networks/resnet18.py"):
+        again.change(module)
+    assert again.jobs() == {}
+
+
+def test_a_network_of_ones_own_makes_no_other_record_stale(again):
+    networks = again.folder / "workflow/scripts/epochbench/networks"
+    shutil.copy(networks / "lenet.py", networks / "second.py")
+    assert again.jobs() == {}
+    again.write_sheet(SHEET_OF_MODELS)
+    again.snakemake("--cores", "all")
+    assert again.jobs() == {}
+    again.change("networks/second.py")
+    assert again.stale_records() == ["results/train/cpu/cpu-second/run-1.json"]
+    again.change("networks/lenet.py")
+    assert len(again.stale_records()) == 2
+
+
 def test_the_records_of_another_machine_are_stale(again):
-    machine = again.folder / "workflow/scripts/epochbench/machine.py"
-    machine.write_text(machine.read_text().replace("[:16]", "[1:17]"))
+    with (again.folder / "workflow/scripts/epochbench/timing/machine/host.py").open("a") as file:
+        file.write("\n\ndef cpu_model():\n    return 'another processor'\n")
+    # Of the same code, so that the machine alone decides.
+    provenance = again.folder / "workflow/scripts/epochbench/timing/provenance.py"
+    with provenance.open("a") as file:
+        file.write(f"\n\ndef code_digest(model):\n    return {again.record()['code']['digest']!r}\n")
     assert again.jobs()["train_cpu"] == 1
 
 
@@ -262,10 +311,45 @@ def test_all_mistakes_are_listed_and_nothing_is_touched(again):
     assert kept == {path: path.stat().st_mtime_ns for path in again.folder.joinpath("results").rglob("*")}
 
 
-def test_a_dry_run_imports_no_torch(again):
-    again.jobs()  # writes mine.yaml
-    command = [sys.executable, "-X", "importtime", "-m", "snakemake", "-n", "--configfile", "mine.yaml"]
-    said = subprocess.run(command, cwd=again.folder, capture_output=True, text=True, check=True).stderr
-    modules = {line.rpartition("|")[2].strip() for line in said.splitlines() if line.startswith("import time:")}
-    assert "epochbench.config" in modules
-    assert "torch" not in modules
+def imported(folder, *arguments, status=0):
+    """Return the modules that Snakemake's own process imports, and what it says."""
+    command = [sys.executable, "-X", "importtime", "-m", "snakemake", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr[-3000:]
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "import time:" in line}, done.stderr
+
+
+def test_snakemakes_own_process_imports_nothing_heavy(again, tmp_path):
+    """Neither to plan, nor to say the answer at the end, nor to draw what succeeded after a failure."""
+    (tmp_path / "Snakefile").write_text("rule all:\n    shell: 'true'\n")
+    # Snakemake's own plugins import some of it by themselves.
+    anyway, _ = imported(tmp_path, "--cores", "1")
+    again.write_sheet(SHEET + "cpu-too-large\tcpu\t100000\t\n")
+    again.write_config()
+    for arguments, status in ((["-n"], 0), (["--cores", "1"], 1)):
+        modules, said = imported(again.folder, *arguments, "--configfile", "mine.yaml", status=status)
+        assert "epochbench.config" in modules
+        assert (modules - anyway) & HEAVY == set()
+    assert "Page, from what succeeded" in said
+
+
+def test_the_workflows_own_snakefile_does_the_same(again):
+    """Where the Snakemake catalog and `module` look for it; what was made through one is up to date for the other."""
+    mine = ("--snakefile", "workflow/Snakefile")
+    assert again.jobs(*mine) == {}
+    again.result("report/index.html").unlink()
+    said = again.snakemake("--cores", "all", *mine)
+    assert "train:" not in said
+    assert "Page: results/report/index.html" in said
+    assert again.jobs() == {}
+
+
+@pytest.mark.fault("partial success", "survived")
+def test_a_failure_after_a_success_is_drawn_too(again):
+    """The gates.txt of the earlier success is still there, and says nothing of this run."""
+    assert again.result("report/gates.txt").exists()
+    again.write_sheet(SHEET + "cpu-too-large\tcpu\t100000\t\n")
+    said = again.snakemake("--cores", "all", status=1)
+    assert "failed: cpu-too-large run 1: cell 'cpu-too-large': batch_size 100000" in said
+    assert "Page, from what succeeded: results/report/index.html" in said
+    assert "cpu-too-large, run 1" in again.result("report/index.html").read_text()

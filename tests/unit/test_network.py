@@ -2,11 +2,17 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from unit.examples import BASE
 
-from epochbench.model import build_network, count_parameters
+from epochbench.timing import network as networks
+from epochbench.timing.network import count_parameters
 
 
-def test_the_seed_network_has_the_published_parameters_layer_by_layer():
+def build_network(name, seed, *way):
+    return networks.build_network(name, BASE.dataset, seed, *way)
+
+
+def test_the_published_network_has_the_published_parameters_layer_by_layer():
     network = build_network("lenet", seed=1)
     layers = [count_parameters(layer) for layer in network if count_parameters(layer)]
     assert layers == [1216, 3208, 24120, 10164, 850]
@@ -60,7 +66,7 @@ def test_every_way_to_compute_the_layers_has_the_same_losses_and_gradients(layer
     torch.manual_seed(1)
     images, labels = torch.rand(20, 3, 32, 32), torch.randint(0, 10, (20,))
     loss, expected = gradients()
-    found_loss, found = gradients(layers, memory_format)
-    assert found_loss == pytest.approx(loss, rel=1e-5)
-    for one, other in zip(found, expected, strict=True):
+    other_loss, others = gradients(layers, memory_format)
+    assert other_loss == pytest.approx(loss, rel=1e-5)
+    for one, other in zip(others, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6)
