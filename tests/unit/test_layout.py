@@ -173,6 +173,36 @@ def test_a_network_is_one_file_and_makes_nothing_else_stale(house, manifest):
     assert digest(house, "linear") != before
 
 
+def test_a_network_without_a_matrix_product_has_no_counted_flop_and_is_not_judged_by_them(house, manifest):
+    (house / "networks" / "scale.py").write_text(
+        textwrap.dedent("""
+        import torch
+        from torch import nn
+
+        LAYERS = ("published",)
+        MEMORY_FORMATS = ("contiguous",)
+
+
+        class Scale(nn.Module):
+            def __init__(self, classes):
+                super().__init__()
+                self.scale = nn.Parameter(torch.linspace(-1, 1, classes))
+
+            def forward(self, images):
+                return images.mean((1, 2, 3))[:, None] * self.scale
+
+
+        def build(shape, classes, layers, memory_format):
+            return Scale(classes)
+        """)
+    )
+    assert train(house, manifest, model="scale") == "no GPU 10"
+    recorded = json.loads((house.parents[1] / "cells.tsv.json").read_text())
+    assert recorded["limit"]["flop_per_epoch"] == 0
+    judged = {gate["gate"]: (gate["passed"], gate["sentence"]) for gate in recorded["gates"]}
+    assert judged["possible"] == (None, "No FLOP were counted.")
+
+
 DATA_SET = '''
 """Grey images of a bar at one of five heights, in a NumPy archive."""
 

@@ -114,6 +114,8 @@ def possible(record: Record) -> Verdict:
     peaks, limit, precision = record.peaks, record.limit, record.cell.precision
     if peaks is None or limit is None or precision not in peaks.matrix_flop_per_second:
         return None, f"The machine's peak in {precision} was not measured."
+    if limit.flop_per_epoch < 1:
+        return None, "No FLOP were counted."
     floor, fastest = limit.arithmetic_seconds(peaks, precision), min(record.timing.epoch_seconds)
     return limit.is_possible(fastest, peaks, precision), (
         f"The fastest epoch, {fastest:.4g} s, is {fastest / floor:.1f} times the {floor:.3g} s that "
