@@ -6,6 +6,8 @@ from epochbench import networks
 from epochbench.timing.cell import ANY, COLUMNS, DEFAULTS, DEVICES, REQUIRED, Cell
 
 JSON_TYPES = {str: "string", int: "integer", type(None): "null"}
+# Of a number in a record: more than any cell asks for, and small enough to be drawn.
+MAX_RECORDED = 10**15
 
 
 def json_types(name: str) -> list[str]:
@@ -39,7 +41,7 @@ def _sheet_rule(name: str) -> dict:
 
 def record_schema() -> dict:
     """Return the JSON schema of a cell inside a record. It admits words that this version does not know."""
-    limits = {"minimum": 1, "maxLength": 500}
+    limits = {"minimum": 1, "maximum": MAX_RECORDED, "maxLength": 500}
     rules = {name: {"description": COLUMNS[name].meaning, "type": json_types(name)} | limits for name in COLUMNS}
     rules["device"] = {"description": COLUMNS["device"].meaning, "enum": list(DEVICES)}
     return {

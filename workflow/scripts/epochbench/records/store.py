@@ -1,6 +1,7 @@
 """Records on the disk: validated JSON."""
 
 import json
+import math
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
@@ -44,7 +45,7 @@ def _read_bounded(path: Path) -> bytes:
 def parse_record(content: bytes, path: str | Path) -> Record:
     """Parse and validate a record; `path` is what an error names."""
     try:
-        document = json.loads(content, parse_constant=_refuse_constant)
+        document = json.loads(content, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise BenchmarkError(f"{path}: not readable as a record ({error}); delete it and run again") from error
     document = migrate(document, path)
@@ -54,6 +55,14 @@ def parse_record(content: bytes, path: str | Path) -> Record:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    """Return a number; 1e999 is read as infinity, which is as little a JSON number as the word is."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is too large for a number")
+    return value
 
 
 def _validate(document: object, path: str | Path) -> None:
