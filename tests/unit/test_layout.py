@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from support import REPOSITORY
 
+from epochbench.timing.provenance import BESIDE
+
 SCRIPTS = REPOSITORY / "workflow" / "scripts"
 PACKAGE = SCRIPTS / "epochbench"
 # From the ground up; a module imports from its own floor and those before it.
@@ -328,6 +330,9 @@ def test_a_kind_of_device_is_one_file(house, manifest):
         ("timing/stopping.py", "CONFIDENCE = 0.95", "CONFIDENCE = 0.9"),
         ("timing/machine/host.py", "return max(1, min(", "return max(2, min("),
         ("timing/step.py", "fused=self.fused or None", "fused=None"),
+        ("networks/__init__.py", '("published",)', '("quick",)'),
+        ("shard/manifest.py", "THREADS = 4", "THREADS = 1"),
+        ("documents.py", "from_dict(kind, value)", "from_dict(kind, value | {})"),
     ],
 )
 def test_what_decides_a_timing_makes_every_record_stale(house, module, old, new):
@@ -345,6 +350,44 @@ def test_what_only_tells_of_a_timing_makes_none_stale(house, module):
     with (house / module).open("a") as file:
         file.write("# changed\n")
     assert digest(house, "lenet") == before
+
+
+# What timing/ reaches outside its folder without hashing it, and why that decides no number.
+EXCUSED = {
+    "errors": "one class, and how a message is shortened",
+    "files": "files written whole; a checksum decides whether there is a number, not which",
+    "schemas": "the words of a refusal",
+}
+
+
+def test_what_timing_reaches_outside_its_folder_is_hashed_or_excused():
+    graph, reached = modules(), set()
+    waiting = {name for name in graph if name.split(".")[0] == "timing"}
+    while waiting:
+        name = waiting.pop()
+        reached.add(name)
+        waiting |= graph[name] - reached
+    outside = {name for name in reached if name.split(".")[0] != "timing"}
+    hashed = {_name(PACKAGE / path) for path in BESIDE}
+    # A package that holds nothing but its docstring.
+    empty = {name for name in outside if len(ast.parse(source_of(name)).body) <= 1}
+    assert outside - empty == hashed | set(EXCUSED)
+
+
+def source_of(name):
+    path = PACKAGE.joinpath(*name.split("."))
+    return (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+
+
+def test_a_networks_helper_makes_its_own_cells_stale(house):
+    helper = house / "networks" / "_blocks.py"
+    helper.write_text("WIDTH = 1\n")
+    for name, text in {"wide": "from epochbench.networks._blocks import WIDTH", "narrow": ""}.items():
+        (house / "networks" / f"{name}.py").write_text(text)
+    before = digest(house, "wide"), digest(house, "narrow")
+    helper.write_text("WIDTH = 2\n")
+    assert digest(house, "wide") != before[0]
+    assert digest(house, "narrow") == before[1]
 
 
 def test_a_networks_file_makes_its_own_cells_stale(house):

@@ -3,6 +3,7 @@
 import typing
 
 from epochbench import networks
+from epochbench.errors import BenchmarkError
 from epochbench.timing.cell import ANY, COLUMNS, DEFAULTS, DEVICES, REQUIRED, Cell
 
 JSON_TYPES = {str: "string", int: "integer", type(None): "null"}
@@ -89,7 +90,10 @@ def _not_on_this_device(cell: Cell) -> list[str]:
 
 
 def _not_in_this_network(cell: Cell) -> list[str]:
-    has = networks.declared(cell.model)
+    try:
+        has = networks.declared(cell.model)
+    except BenchmarkError as error:
+        return [str(error)]
     pairs = (("layers", has["LAYERS"]), ("memory_format", has["MEMORY_FORMATS"]))
     return [
         f"{name} {getattr(cell, name)} is not one of model {cell.model}'s, which has {' or '.join(values)}"

@@ -3,19 +3,25 @@
 A file has a function `build(shape, classes, layers, memory_format)` that returns an nn.Module: images float32
 [n, *shape] to logits [n, classes]. Whatever `layers` and `memory_format` say, its weights, their order and, but for
 rounding, every result are the same. Two constants say which of them it has, the published way first; they are read
-without running the file, so that a sheet can be checked where there is no torch:
+without running the file, so that a sheet can be checked where there is no torch. Without them it has these:
 
     LAYERS = ("published",)
-    MEMORY_FORMATS = ("contiguous", "channels_last")
+    MEMORY_FORMATS = ("contiguous",)
+
+A file whose name begins with an underscore is no network; it holds what several of them share.
 """
 
 import ast
 import importlib
 from functools import cache
+from importlib.util import resolve_name
 from pathlib import Path
 from types import ModuleType
 
+from epochbench.errors import BenchmarkError
+
 FOLDER = Path(__file__).parent
+DEFAULT_WAYS = {"LAYERS": ("published",), "MEMORY_FORMATS": ("contiguous",)}
 
 
 def names() -> tuple[str, ...]:
@@ -23,21 +29,77 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in FOLDER.glob("[a-z]*.py")))
 
 
-def source(name: str) -> Path:
-    """Return the file of a network."""
-    return FOLDER / f"{name}.py"
-
-
 def load(name: str) -> ModuleType:
     """Import a network's file, which imports torch."""
     return importlib.import_module(f"{__name__}.{name}")
 
 
+def sources(name: str) -> list[Path]:
+    """Return the file of a network, and every file of this folder that it imports, directly or through others."""
+    reached, waiting = set(), {FOLDER / f"{name}.py"}
+    while waiting:
+        path = waiting.pop()
+        reached.add(path)
+        waiting |= _imported(path) - reached
+    return sorted(reached)
+
+
 @cache
 def declared(name: str) -> dict[str, tuple[str, ...]]:
-    """Return a network's constants LAYERS and MEMORY_FORMATS without running its file."""
+    """Return a network's constants LAYERS and MEMORY_FORMATS without running its file.
+
+    Raises BenchmarkError where the file is no Python, or where a constant is no tuple of words.
+    """
     constants = {}
-    for statement in ast.parse(source(name).read_text()).body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            constants[statement.targets[0].id] = statement.value
-    return {key: ast.literal_eval(constants[key]) for key in ("LAYERS", "MEMORY_FORMATS")}
+    for statement in _parsed(FOLDER / f"{name}.py").body:
+        if isinstance(statement, ast.Assign | ast.AnnAssign):
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            constants |= {target.id: statement.value for target in targets if isinstance(target, ast.Name)}
+    return {key: _words(name, key, constants[key]) if key in constants else DEFAULT_WAYS[key] for key in DEFAULT_WAYS}
+
+
+def declared_by_any(constant: str) -> tuple[str, ...]:
+    """Return what any network declares under LAYERS or MEMORY_FORMATS.
+
+    A broken file is left out; it is told of where its own network is asked for.
+    """
+    ways = list(DEFAULT_WAYS[constant])
+    for name in names():
+        try:
+            ways += declared(name)[constant]
+        except BenchmarkError:
+            continue
+    return tuple(dict.fromkeys(ways))
+
+
+def _parsed(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BenchmarkError(f"networks/{path.name}: not readable as Python ({error})") from error
+
+
+def _words(name: str, key: str, value: ast.expr | None) -> tuple[str, ...]:
+    try:
+        words = ast.literal_eval(value)
+    except (ValueError, TypeError):
+        words = None
+    if not isinstance(words, tuple) or not words or not all(isinstance(word, str) for word in words):
+        example = ", ".join(f'"{word}"' for word in DEFAULT_WAYS[key])
+        raise BenchmarkError(f"networks/{name}.py: {key} must be a tuple of words, such as ({example},)")
+    return words
+
+
+def _imported(path: Path) -> set[Path]:
+    """Return the files of this folder that one of them imports, wherever in it the import stands."""
+    package = ".".join((__name__, *path.relative_to(FOLDER).parent.parts))
+    modules = set()
+    for node in ast.walk(_parsed(path)):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = resolve_name("." * node.level + (node.module or ""), package)
+            modules |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    inner = {module.removeprefix(f"{__name__}.").split(".")[0] for module in modules if module.startswith(__name__)}
+    files = (file for name in inner for file in (FOLDER / f"{name}.py", *(FOLDER / name).rglob("*.py")))
+    return {file for file in files if file.is_file()}

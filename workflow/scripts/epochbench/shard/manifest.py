@@ -6,7 +6,9 @@ from pathlib import Path
 
 from epochbench.errors import BenchmarkError
 from epochbench.files import digest_of
-from epochbench.shard.write import WRITERS
+
+# Reading, writing and hashing let go of the interpreter; more threads than this wait for the disk.
+THREADS = 4
 
 
 def read_manifest(path: str | Path) -> dict:
@@ -24,7 +26,7 @@ def verify_shards(manifest_path: str | Path) -> None:
     """Check every shard against the manifest's SHA-256. Raises BenchmarkError naming the shard that differs."""
     folder = Path(manifest_path).parent
     shards = [shard for split in read_manifest(manifest_path)["splits"].values() for shard in split["shards"]]
-    with ThreadPoolExecutor(WRITERS) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         for problem in pool.map(lambda shard: _problem(folder / shard["file"], shard["sha256"]), shards):
             if problem:
                 raise BenchmarkError(f"{problem}; delete {manifest_path} and run again: the shards are made anew")

@@ -10,10 +10,9 @@ from epochbench import datasets
 from epochbench.errors import BenchmarkError
 from epochbench.files import write_bytes, write_json
 from epochbench.images import Images, Splits
+from epochbench.shard.manifest import THREADS
 
 SPLITS = ("train", "test")
-# Writing and hashing let go of the interpreter; more threads than this wait for the disk.
-WRITERS = 4
 MOMENT_CHUNK = 100
 
 
@@ -30,7 +29,7 @@ def shard_archive(archive: str | Path, source: dict, folder: str | Path, shard_s
     folder = Path(folder)
     for stale in folder.glob("*.safetensors"):
         stale.unlink()
-    with ThreadPoolExecutor(WRITERS) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         fingerprint = pool.submit(_fingerprint, splits)
         moments = pool.submit(_channel_moments, splits.train.images)
         shards = {split: _write_split(pool, folder, split, getattr(splits, split), shard_size) for split in SPLITS}

@@ -8,6 +8,7 @@ import dataclasses
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from epochbench import networks
 
@@ -37,11 +38,6 @@ class Column:
 def column(meaning: str, default: object = dataclasses.MISSING, **rules) -> typing.Any:
     """Declare a column: its meaning, its default (none: required), and the rules that Column lists."""
     return dataclasses.field(default=default, metadata={"column": Column(meaning, **rules)})
-
-
-def _ways(kind: str) -> Callable[[], tuple[str, ...]]:
-    """Return a function that lists what any network declares under LAYERS or MEMORY_FORMATS."""
-    return lambda: tuple(dict.fromkeys(way for name in networks.names() for way in networks.declared(name)[kind]))
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ class Cell:
         "`space_to_depth` computes each convolution and its pooling as one wider convolution over 2x2 blocks of "
         "pixels, for tensor cores; weights and, but for rounding, results stay the same",
         "published",
-        values=_ways("LAYERS"),
+        values=partial(networks.declared_by_any, "LAYERS"),
         shown="**`published`**; for lenet also `pool_first`, `space_to_depth`",
     )
     execution: str = column(

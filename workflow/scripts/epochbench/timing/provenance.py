@@ -15,14 +15,18 @@ from epochbench.timing.machine import host
 from epochbench.timing.record import Code, Gpu, Machine
 
 FOLDER = Path(__file__).parent
+# What this folder calls elsewhere, and what decides a number there: which way a network goes by default, which shards
+# are read, what becomes of a task on its way to a worker.
+BESIDE = ("documents.py", "networks/__init__.py", "shard/manifest.py")
 
 
 @cache
 def code_digest(model: str) -> str:
-    """Return the SHA-256 of what decides a cell's timing: every module of this folder, and the file of its network."""
-    digest = hashlib.sha256()
-    for path in [*sorted(FOLDER.rglob("*.py")), networks.source(model)]:
-        digest.update(str(path.relative_to(FOLDER.parent)).encode() + b"\0" + path.read_bytes() + b"\0")
+    """Return the SHA-256 of what decides a cell's timing: this folder, what it calls, and its network's own files."""
+    package, digest = FOLDER.parent, hashlib.sha256()
+    beside = [package / name for name in BESIDE]
+    for path in [*sorted(FOLDER.rglob("*.py")), *beside, *networks.sources(model)]:
+        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
