@@ -119,18 +119,13 @@ def house(tmp_path):
 
 TRAIN = """
 import sys
-from epochbench.records.gates import judged
 from epochbench.records.store import write_record
 from epochbench.sheets import read_cells
-from epochbench.timing.process import prepare
+from epochbench.timing.job import run_job
 from epochbench.timing.protocol import Protocol
-cell = read_cells(sys.argv[1])[0]
-threads = prepare(cell)
-from epochbench.timing.run import run_cell
-from epochbench.timing.task import Task
-protocol = Protocol(2, 1, 2, 0, 0.0, 9.0)
-record = judged(run_cell(Task(cell, 1, protocol, sys.argv[2], threads)))
-write_record(sys.argv[1] + ".json", record)
+record = run_job(read_cells(sys.argv[1])[0], 1, Protocol(2, 1, 2, 0, 0.0, 9.0), sys.argv[2])
+from epochbench.records.gates import judged
+write_record(sys.argv[1] + ".json", judged(record))
 print(record.machine.gpu.name if record.machine.gpu else "no GPU", record.training.parameters)
 """
 
@@ -330,6 +325,7 @@ def test_a_kind_of_device_is_one_file(house, manifest):
         ("timing/stopping.py", "CONFIDENCE = 0.95", "CONFIDENCE = 0.9"),
         ("timing/machine/host.py", "return max(1, min(", "return max(2, min("),
         ("timing/step.py", "fused=self.fused or None", "fused=None"),
+        ("timing/job.py", "threads = prepare(cell)", "threads = 2 * prepare(cell)"),
         ("networks/__init__.py", '("published",)', '("quick",)'),
         ("shard/manifest.py", "THREADS = 4", "THREADS = 1"),
         ("documents.py", "from_dict(kind, value)", "from_dict(kind, value | {})"),
