@@ -49,6 +49,14 @@ def test_more_threads_than_cores_are_refused_and_all_means_every_core():
         threads_for(Cell("a", "cpu", threads=9999))
 
 
+@pytest.mark.parametrize("threads", [None, "1/2"])
+def test_more_processes_than_threads_are_refused(monkeypatch, threads):
+    monkeypatch.setattr(process, "usable_cores", lambda: 4)
+    assert threads_for(Cell("a", "cpu", threads=threads, processes=2)) in (2, 4)
+    with pytest.raises(BenchmarkError, match=r"cell 'a': 5 processes share \d threads here.*fewer processes"):
+        threads_for(Cell("a", "cpu", threads=threads, processes=5))
+
+
 def test_slurm_grants_fewer_cores_than_there_are(monkeypatch):
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
     assert usable_cores() == 1

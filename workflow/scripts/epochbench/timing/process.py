@@ -37,8 +37,8 @@ def seconds_since_start() -> float:
 def prepare(cell: Cell) -> int:
     """Ready this process for one cell, before torch is imported, and return the number of threads to use.
 
-    Raises BenchmarkError when torch is already there, when the cell asks for more threads than this process may
-    use, or for an allocator setting that this C library does not have.
+    Raises BenchmarkError when torch is already there, when the cell asks for more threads or processes than this
+    process may use, or for an allocator setting that this C library does not have.
     """
     if "torch" in sys.modules:
         raise BenchmarkError("torch was imported before the process was prepared: its thread pool is already fixed")
@@ -53,13 +53,21 @@ def prepare(cell: Cell) -> int:
 
 
 def threads_for(cell: Cell) -> int:
-    """Return the threads a cell gets: its own number, its share of the cores that this process may use, or all."""
+    """Return the threads a cell gets: its own number, its share of the cores that this process may use, or all.
+
+    Raises BenchmarkError where they are more than there are cores, or too few for its processes.
+    """
     usable = usable_cores()
     wanted = threads_of(cell.threads, usable)
     if wanted > usable:
         raise BenchmarkError(
             f"cell '{cell.cell}': threads {wanted} asked, but only {usable} cores are usable here (affinity, "
             "cgroup quota, SLURM_CPUS_PER_TASK); ask for fewer, write 'all', or give the job more cores"
+        )
+    if wanted < cell.processes:
+        raise BenchmarkError(
+            f"cell '{cell.cell}': {cell.processes} processes share {wanted} threads here, and each needs one; ask for "
+            "fewer processes, or give the job more cores"
         )
     return wanted
 

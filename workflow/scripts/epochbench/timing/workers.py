@@ -42,7 +42,7 @@ def main(task_file: str, result_file: str) -> None:
     whole = from_dict(Task, json.loads(Path(task_file).read_text()))
     task = replace(whole, threads=whole.threads // size)
     _pin(rank, size)
-    prepare(replace(task.cell, threads=task.threads))
+    prepare(replace(task.cell, threads=task.threads, processes=1))
     # Only now: these import torch, whose thread pool is fixed by then.
     from epochbench.timing.measure import measure
     from epochbench.timing.team import Workers
