@@ -11,7 +11,7 @@ from epochbench.timing.load import dataset_of
 from epochbench.timing.record import Dataset, Limit, Peaks
 from epochbench.timing.task import Task
 from epochbench.timing.team import Team
-from epochbench.timing.work import count_work
+from epochbench.timing.work import Operator, count_work
 
 REPEATS = 5
 CALIBRATION_TRIES = 5
@@ -27,9 +27,11 @@ def calibrated(task: Task, team: Team, device: Device, images: int, fastest: flo
     Whatever disturbs a calibration lowers its peaks. So where they say that the fastest epoch cannot be, the machine is
     asked again before the gate accuses the timing.
     """
+    dataset = dataset_of(task.manifest)
+    operators = count_work(task.cell.model, dataset)
     for _ in range(CALIBRATION_TRIES):
         peaks = _team_peaks(team, calibrate(device, task.cell.precision))
-        bound = limit(task.cell, dataset_of(task.manifest), images, peaks)
+        bound = limit(task.cell, dataset, operators, images, peaks)
         if team.decide(bound.is_possible(fastest, peaks, task.cell.precision)):
             break
     return peaks, bound
@@ -85,14 +87,14 @@ def _launches_per_second(device: Device) -> float:
         return LAUNCHES / _best_seconds(device, launch)
 
 
-def limit(cell: Cell, dataset: Dataset, images: int, peaks: Peaks) -> Limit:
+def limit(cell: Cell, dataset: Dataset, operators: list[Operator], images: int, peaks: Peaks) -> Limit:
     """Return the work of an epoch of so many images, and the floors in seconds that the peaks leave it.
 
-    The network is taken as published, whatever way the cell computes it. Operator by operator, each takes the longer
-    of its FLOP at the peak and its bytes, read and written once, at the bandwidth (the roofline of Williams, Waterman
-    and Patterson 2009, summed over operators). Fused, all FLOP or the images and the weights, which cannot be spared.
+    `operators` are those of the network as published, whatever way the cell computes it. Operator by operator, each
+    takes the longer of its FLOP at the peak and its bytes, read and written once, at the bandwidth (the roofline of
+    Williams, Waterman and Patterson 2009, summed over operators). Fused, all FLOP or the images and the weights, which
+    cannot be spared.
     """
-    operators = count_work(cell.model, dataset)
     steps, size = images / cell.batch_size, ITEM_BYTES[cell.precision]
     peak, bandwidth = peaks.matrix_flop_per_second[cell.precision], peaks.memory_bytes_per_second
     work = [
