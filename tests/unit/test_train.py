@@ -93,8 +93,8 @@ def test_momentum_is_torchs_own(manifest):
     networks = [build_network("lenet", dataset_of(manifest), 1) for _ in range(3)]
     optimizers = [
         torch.optim.SGD(networks[0].parameters(), lr=0.01, momentum=0.9),
-        Momentum(networks[1].parameters(), 0.01, 0.9, fused=False),
-        Momentum(networks[2].parameters(), 0.01, 0.9, fused=True),
+        Momentum(dict(networks[1].named_parameters()), 0.01, 0.9, fused=False),
+        Momentum(dict(networks[2].named_parameters()), 0.01, 0.9, fused=True),
     ]
     for batch, truth in zip(images.split(100), labels.split(100), strict=True):
         for network, optimizer in zip(networks, optimizers, strict=True):

@@ -11,7 +11,7 @@ from torch import nn
 
 from epochbench.files import write_bytes
 from epochbench.timing.load import dataset_of, load_split
-from epochbench.timing.network import build_network
+from epochbench.timing.network import build_network, trained
 from epochbench.timing.provenance import code_digest
 from epochbench.timing.task import Task
 
@@ -69,7 +69,7 @@ def _compute_reference(task: Task, steps: int) -> tuple[list[float], torch.Tenso
     images, labels = load_split(task.manifest, "train", "cpu", limit=steps * task.cell.batch_size)
     network = build_network(task.cell.model, dataset_of(task.manifest), task.protocol.seed).double().train()
     before = weights(network)
-    parameters = list(network.parameters())
+    parameters = list(trained(network).values())
     velocities = [torch.zeros_like(parameter) for parameter in parameters]
     losses = []
     size = task.cell.batch_size
@@ -87,9 +87,10 @@ def _compute_reference(task: Task, steps: int) -> tuple[list[float], torch.Tenso
 def deviations(task: Task, losses: list[float], update: torch.Tensor) -> tuple[float | None, float | None]:
     """Return how far the first losses and the weights' change over them are from float64, relatively; None for NaN."""
     expected_losses, expected_update = reference_steps(task, len(losses))
-    worst_loss = max(abs(loss - expected) / expected for loss, expected in zip(losses, expected_losses, strict=True))
+    ratios = [abs(loss - expected) / expected for loss, expected in zip(losses, expected_losses, strict=True)]
     change = float((update - expected_update).norm() / expected_update.norm())
-    return finite(worst_loss), finite(change)
+    # max() forgets a NaN that does not come first.
+    return max(ratios) if all(map(math.isfinite, ratios)) else None, finite(change)
 
 
 def finite(value: float) -> float | None:
@@ -98,8 +99,8 @@ def finite(value: float) -> float | None:
 
 
 def share_moved(before: list[torch.Tensor], network: nn.Module) -> float:
-    """Return the share of parameter tensors that differ from their earlier copies."""
-    moved = [not torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True)]
+    """Return the share of the trained parameter tensors that differ from their earlier copies."""
+    moved = [not torch.equal(old, new) for old, new in zip(before, trained(network).values(), strict=True)]
     return sum(moved) / len(moved)
 
 

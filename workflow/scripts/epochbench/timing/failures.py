@@ -1,12 +1,15 @@
 """A device's failures in the user's words."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from epochbench.errors import BenchmarkError
 from epochbench.timing.cell import Cell
+
+# The beginning of what torch's CPU allocator says, in a plain RuntimeError.
+NO_MEMORY = "can't allocate memory"
 
 
 @contextlib.contextmanager
@@ -22,9 +25,25 @@ def plain_failures(cell: Cell) -> Iterator[None]:
             "lost. See nvidia-smi and the kernel's log for why, then run again"
         ) from error
     except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
+        if NO_MEMORY not in str(error):
             raise
         raise BenchmarkError(_too_large(cell, error)) from error
+
+
+@contextlib.contextmanager
+def plain_network(cell: Cell, shape: Sequence[int]) -> Iterator[None]:
+    """Raise BenchmarkError, in plain words, where a cell's network cannot be made for, or take, images of a shape."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, torch.AcceleratorError):
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, ImportError) as error:
+        if NO_MEMORY in str(error):
+            raise
+        raise BenchmarkError(
+            f"cell '{cell.cell}': model {cell.model} failed on images of shape {list(shape)} ({_first_line(error)}); "
+            "see its file in networks/, or choose another model"
+        ) from error
 
 
 def _too_large(cell: Cell, error: BaseException) -> str:

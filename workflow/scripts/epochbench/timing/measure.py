@@ -13,7 +13,7 @@ from epochbench.timing.calibrate import calibrated
 from epochbench.timing.device import Device
 from epochbench.timing.devices import open_device
 from epochbench.timing.evaluate import Evaluation, evaluate
-from epochbench.timing.failures import plain_failures
+from epochbench.timing.failures import plain_failures, plain_network
 from epochbench.timing.load import Batches, dataset_of, load_batches
 from epochbench.timing.machine import host
 from epochbench.timing.network import build_network, count_parameters
@@ -64,8 +64,9 @@ def _measure(task: Task, team: Team, console: TextIO | None) -> Measurement:
 
 
 def _network(task: Task, device: Device) -> nn.Module:
-    cell = task.cell
-    network = build_network(cell.model, dataset_of(task.manifest), task.protocol.seed, cell.layers, cell.memory_format)
+    cell, dataset = task.cell, dataset_of(task.manifest)
+    with plain_network(cell, dataset.image_shape):
+        network = build_network(cell.model, dataset, task.protocol.seed, cell.layers, cell.memory_format)
     return network.to(device.torch_device)
 
 

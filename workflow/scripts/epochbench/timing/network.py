@@ -26,6 +26,11 @@ def tensor_format(memory_format: str) -> torch.memory_format:
     return MEMORY_FORMATS.get(memory_format, torch.contiguous_format)
 
 
+def trained(network: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that are trained, by name; a network's file freezes others with requires_grad_(False)."""
+    return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+
+
 def count_parameters(network: nn.Module) -> int:
-    """Count the trainable parameters."""
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    """Count the numbers in the parameters that are trained."""
+    return sum(parameter.numel() for parameter in trained(network).values())

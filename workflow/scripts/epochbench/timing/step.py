@@ -8,23 +8,24 @@ from torch.nn import functional
 from torch.optim.sgd import sgd
 
 from epochbench.timing.device import Device, autocast
+from epochbench.timing.network import trained
 from epochbench.timing.task import Task
 
 
 class Momentum:
     """Stochastic gradient descent with momentum, by torch's own functional update.
-
     torch.optim.SGD is the same behind a class whose making imports torch's compiler, two seconds a run. GradScaler
     sets the attributes `grad_scale` and `found_inf` before a step and deletes them after it.
     """
 
     _step_supports_amp_scaling = True
 
-    def __init__(self, parameters, rate: float, momentum: float, fused: bool):
-        self.parameters = list(parameters)
+    def __init__(self, parameters: dict[str, nn.Parameter], rate: float, momentum: float, fused: bool):
+        self.names, self.parameters = list(parameters), list(parameters.values())
         self.param_groups = [{"params": self.parameters}]
         self.velocities = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.rate, self.momentum, self.fused = rate, momentum, fused
+        self.first = True
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -34,9 +35,12 @@ class Momentum:
     @torch.no_grad()
     def step(self) -> None:
         """Update all parameters: v = momentum v + gradient; weight -= rate v. Fused, that is one kernel for all."""
+        gradients = [parameter.grad for parameter in self.parameters]
+        if self.first:
+            self._require(gradients)
         sgd(
             self.parameters,
-            [parameter.grad for parameter in self.parameters],
+            gradients,
             self.velocities,
             fused=self.fused or None,  # None: whichever torch takes by default
             grad_scale=getattr(self, "grad_scale", None),
@@ -48,6 +52,15 @@ class Momentum:
             nesterov=False,
             maximize=False,
         )
+
+    def _require(self, gradients: list) -> None:
+        """Raise ValueError, at the first step, where no gradient reaches a parameter that is to be trained."""
+        missed = [name for name, gradient in zip(self.names, gradients, strict=True) if gradient is None]
+        if missed:
+            raise ValueError(
+                f"no gradient reaches {', '.join(missed)}: use it, leave it out, or freeze it by requires_grad_(False)"
+            )
+        self.first = False
 
 
 class Step:
@@ -61,7 +74,7 @@ class Step:
         self.micro_batch = cell.micro_batch
         # A graph holds one kernel rather than many, and only the fused update takes the scale that fp16 needs.
         fused = cell.captures_graph or cell.precision == "fp16"
-        self.optimizer = Momentum(network.parameters(), protocol.learning_rate, protocol.momentum, fused)
+        self.optimizer = Momentum(trained(network), protocol.learning_rate, protocol.momentum, fused)
         self.steps_taken = self.images_taken = 0
         self.seconds = 0.0
         self.scaler = torch.amp.GradScaler(device.torch_device.type, enabled=cell.precision == "fp16")

@@ -11,8 +11,10 @@ from tqdm import tqdm
 
 from epochbench.timing import evidence
 from epochbench.timing.device import Device, Elapsed
+from epochbench.timing.failures import plain_network
 from epochbench.timing.load import Batches
 from epochbench.timing.machine import energy, host
+from epochbench.timing.network import trained
 from epochbench.timing.record import GpuState
 from epochbench.timing.step import Step
 from epochbench.timing.stopping import enough
@@ -64,7 +66,8 @@ def warm_up(task: Task, step: Step, network: nn.Module, batches: Batches, device
     seconds, losses, update = [], [], None
     for images, labels in chosen:
         device.start()
-        loss = step.take(images, labels)
+        with plain_network(task.cell, images.shape[1:]):
+            loss = step.take(images, labels)
         seconds.append(device.stop().wall_seconds)
         losses.append(float(loss))
         if len(losses) == checked:
@@ -76,7 +79,7 @@ def time_epochs(
     task: Task, team: Team, step: Step, network: nn.Module, batches: Batches, device: Device, console: TextIO | None
 ) -> Timed:
     """Time epochs until the protocol has enough, with the counters and copies that the gates ask for around them."""
-    weights = [parameter.detach().clone() for parameter in network.parameters()]
+    weights = [parameter.detach().clone() for parameter in trained(network).values()]
     counted = step.steps_taken, step.images_taken, step.seconds
     epochs, losses = [], []
     label = f"{task.cell.cell} run {task.run}"
