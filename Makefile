@@ -56,7 +56,8 @@ lint: $(READY)  ## Check formatting, style, and the workflow itself
 audit: $(READY)  ## Look the pinned packages up in the list of known vulnerabilities
 	sh workflow/audit.sh $(patsubst %/,%,$(BIN))
 
-format: $(READY)  ## Format Python and Snakemake files
+format: $(READY)  ## Format Python and Snakemake files, and write the table of a cell's columns
+	PYTHONPATH=workflow/scripts $(BIN)python -m epochbench.columns config/README.md
 	$(BIN)ruff check --fix .
 	$(BIN)ruff format .
 	$(BIN)snakefmt Snakefile workflow/Snakefile workflow/rules

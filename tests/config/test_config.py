@@ -4,7 +4,7 @@ import pytest
 import yaml
 from support import REPOSITORY
 
-from epochbench.columns import column_table, contradictions, sheet_schema
+from epochbench.columns import BEGIN, END, column_table, contradictions, sheet_schema, with_table
 from epochbench.config import protocol, resolve_config
 from epochbench.errors import BenchmarkError
 from epochbench.sheets import read_cells, read_published
@@ -203,8 +203,9 @@ def test_the_config_readme_names_every_key():
 
 
 def test_the_config_readmes_table_is_that_of_the_columns():
-    """A column is described where it is declared, in timing/cell.py; the table repeats it word for word."""
-    lines = (REPOSITORY / "config/README.md").read_text().splitlines()
-    for row in column_table():
-        assert f"| {' | '.join(row)} |" in lines
+    """A column is described where it is declared, in timing/cell.py; `make format` writes the table."""
+    text = (REPOSITORY / "config/README.md").read_text()
+    assert with_table(text) == text
+    assert with_table(f"above\n{BEGIN}\nold\n{END}\nbelow\n").splitlines()[:1] == ["above"]
+    assert all(f"| {' | '.join(row)} |" in with_table(f"{BEGIN}{END}") for row in column_table())
     assert list(sheet_schema()["properties"]) == list(COLUMNS)

@@ -1,14 +1,19 @@
 """What derives from a cell's columns: the schemas of sheet and record, the table for people, the contradictions."""
 
+import sys
 import typing
+from pathlib import Path
 
 from epochbench import networks
 from epochbench.errors import BenchmarkError
+from epochbench.files import write_text
 from epochbench.timing.cell import ANY, COLUMNS, DEFAULTS, DEVICES, REQUIRED, Cell
 
 JSON_TYPES = {str: "string", int: "integer", type(None): "null"}
 # Of a number in a record: more than any cell asks for, and small enough to be drawn.
 MAX_RECORDED = 10**15
+# Around the table in config/README.md.
+BEGIN, END = "<!-- `make format` writes this table from timing/cell.py -->", "<!-- end of the table -->"
 
 
 def json_types(name: str) -> list[str]:
@@ -57,6 +62,14 @@ def record_schema() -> dict:
 def column_table() -> list[tuple[str, str, str]]:
     """Return the rows of config/README.md's table: the column, its values with the default in bold, its meaning."""
     return [(f"`{name}`", _shown_values(name), declared.meaning) for name, declared in COLUMNS.items()]
+
+
+def with_table(text: str) -> str:
+    """Return a Markdown text with the table of the columns written anew between its two markers."""
+    before, _, rest = text.partition(BEGIN)
+    rows = [f"| {' | '.join(row)} |" for row in column_table()]
+    table = "\n".join(["| column | values | meaning |", "|---|---|---|", *rows])
+    return f"{before}{BEGIN}\n\n{table}\n\n{END}{rest.partition(END)[2]}"
 
 
 def _shown_values(name: str) -> str:
@@ -137,3 +150,8 @@ def _do_not_go_together(cell: Cell) -> list[str]:
         ),
     )
     return [reason for wrong, reason in rules if wrong]
+
+
+if __name__ == "__main__":
+    readme = Path(sys.argv[1])
+    write_text(readme, with_table(readme.read_text()))
