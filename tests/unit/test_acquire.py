@@ -1,10 +1,12 @@
 import hashlib
 import io
 import json
+from types import SimpleNamespace
 
 import pytest
 from unit.server import serving
 
+from epochbench import datasets
 from epochbench.acquire.acquire import Wanted, acquire
 from epochbench.acquire.download import Patience
 from epochbench.acquire.synthetic import Synthetic
@@ -129,6 +131,15 @@ def test_without_an_archive_fail_names_the_cause_and_three_ways_on(site, tmp_pat
         fetch(site, tmp_path, content)
     for way in ("dataset='{archive: PATH", "dataset.mirrors", "source: synthetic"):
         assert way in str(refusal.value)
+
+
+@pytest.mark.fault("network", "refused")
+def test_the_stand_in_for_one_data_set_does_not_stand_for_another(site, tmp_path, content, monkeypatch):
+    monkeypatch.setattr(datasets, "load", lambda name: SimpleNamespace(TITLE="Other", URL=site.url(), MD5="0" * 32))
+    site.behaviour = "missing"
+    with pytest.raises(BenchmarkError, match=r"(?s)answers 404.*Three ways on"):
+        fetch(site, tmp_path, content, source="other", archive="", sha256="", when_unreachable="synthetic")
+    assert not (tmp_path / "d.tar.gz").exists()
 
 
 @pytest.mark.fault("network", "survived")

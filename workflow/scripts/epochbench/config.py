@@ -12,8 +12,6 @@ from epochbench.schemas import explain, load_schema, mistakes, with_defaults
 from epochbench.sheets import parse_cells, parse_published
 from epochbench.timing.protocol import Protocol
 
-SYNTHETIC = "synthetic"
-
 
 def resolve_config(config: dict) -> dict:
     """Return the config with every default filled in.
@@ -36,7 +34,7 @@ def _schema() -> dict:
     """Return the config's schema, with the data sets that there are files of."""
     schema = copy.deepcopy(load_schema("config"))
     source = schema["properties"]["dataset"]["properties"]["source"]
-    source["enum"] = [*datasets.names(), SYNTHETIC]
+    source["enum"] = [*datasets.names(), datasets.SYNTHETIC]
     return schema
 
 
@@ -56,7 +54,7 @@ def _check_dataset(dataset: dict) -> list[str]:
         problems.append("dataset.sha256: given without dataset.archive; name the archive, or leave the checksum out")
     if archive and not is_url(archive) and not _is_file(archive):
         problems.append(f"dataset.archive: there is no file '{archive}'")
-    if archive and dataset["source"] == SYNTHETIC:
+    if archive and dataset["source"] == datasets.SYNTHETIC:
         problems.append(f"dataset.archive: '{archive}' is named, but dataset.source is synthetic; choose one")
     return problems
 

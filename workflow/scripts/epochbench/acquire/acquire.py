@@ -10,7 +10,7 @@ from typing import TextIO
 
 from epochbench import datasets
 from epochbench.acquire.download import Download, Patience, UnreachableError, verify
-from epochbench.acquire.synthetic import LAYOUT, Synthetic, write_archive
+from epochbench.acquire.synthetic import Synthetic, write_archive
 from epochbench.errors import BenchmarkError
 from epochbench.files import digest_of, is_url, write_json
 
@@ -39,7 +39,7 @@ def acquire(
     """
     destination = Path(destination)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    if wanted.source == "synthetic":
+    if wanted.source == datasets.SYNTHETIC:
         manifest = _make_synthetic(wanted.synthetic, destination, "asked for by dataset.source")
     elif wanted.archive and not is_url(wanted.archive):
         manifest = _copy_local(wanted, destination)
@@ -53,7 +53,8 @@ def _download_or_stand_in(wanted: Wanted, destination: Path, console: TextIO | N
     try:
         return _download(wanted, destination, console, patience)
     except UnreachableError as error:
-        if wanted.when_unreachable == "fail":
+        # The stand-in for one data set must not stand for another.
+        if wanted.when_unreachable == "fail" or wanted.source != datasets.STAND_IN_LAYOUT:
             raise BenchmarkError(f"{error}\n{WAYS_ON}") from error
         print(f"{error}\nMaking the synthetic stand-in; every result will say so.", file=console)
         return _make_synthetic(wanted.synthetic, destination, "the archive could not be reached")
@@ -71,7 +72,7 @@ def _make_synthetic(plan: Synthetic, destination: Path, reason: str) -> dict:
     return {
         "name": f"synthetic stand-in, seed {plan.seed}",
         "synthetic": True,
-        "layout": LAYOUT,
+        "layout": datasets.STAND_IN_LAYOUT,
         "reason": reason,
         "origin": f"epochbench, {plan.images_per_batch} images a batch, seed {plan.seed}",
         **_identity(destination),

@@ -20,8 +20,6 @@ from epochbench.datasets.cifar10 import (
     TRAIN_MEMBERS,
 )
 
-# The data set in whose layout the stand-in is written, and whose file therefore reads it.
-LAYOUT = "cifar10"
 # How far a class's picture wanders, in pixels each way, so that a network must find it and cannot just look it up.
 MAX_SHIFT = 3
 GRID = 4

@@ -15,11 +15,19 @@ from pathlib import Path
 from types import ModuleType
 
 FOLDER = Path(__file__).parent
+# A value of `dataset.source` without a file: the stand-in, and the data set in whose layout it is made.
+SYNTHETIC = "synthetic"
+STAND_IN_LAYOUT = "cifar10"
 
 
 def names() -> tuple[str, ...]:
     """Return the names of all data sets: those of the files in this folder."""
     return tuple(sorted(path.stem for path in FOLDER.glob("[a-z]*.py")))
+
+
+def layout_of(source: str) -> str:
+    """Return the name of the data set that reads the archive of a `dataset.source`."""
+    return STAND_IN_LAYOUT if source == SYNTHETIC else source
 
 
 def load(name: str) -> ModuleType:
