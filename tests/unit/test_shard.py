@@ -1,15 +1,21 @@
 import hashlib
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
 
+from epochbench import datasets
 from epochbench.datasets.cifar10 import read_archive
 from epochbench.errors import BenchmarkError
+from epochbench.images import Images, Splits
+from epochbench.shard import provenance
 from epochbench.shard.manifest import read_manifest, verify_shards
+from epochbench.shard.provenance import code_digest
 from epochbench.shard.write import shard_archive
 from epochbench.timing.load import load_split
 
@@ -41,6 +47,55 @@ def test_the_manifest_says_what_the_images_are(archive, folder):
     assert manifest["splits"]["train"]["images"] == sum(manifest["splits"]["train"]["class_histogram"]) == 500
     shard = manifest["splits"]["test"]["shards"][0]
     assert hashlib.sha256((folder / shard["file"]).read_bytes()).hexdigest() == shard["sha256"]
+
+
+def test_an_archive_acquired_before_there_were_layouts_is_cifar10s(archive, folder, tmp_path):
+    manifest = shard_archive(archive, {"name": "x", "synthetic": True}, tmp_path / "again", shard_size=150)
+    assert manifest == read_manifest(folder / "manifest.json")
+
+
+def test_an_unknown_layout_names_both_files_to_delete(archive, tmp_path):
+    with pytest.raises(BenchmarkError, match=r"layout 'bars' is no file.*Delete .*/manifest\.json and .*\.tar\.gz"):
+        shard_archive(archive, SOURCE | {"layout": "bars"}, tmp_path, shard_size=150)
+
+
+def returned(count=4, dtype=np.uint8, shape=(1, 8, 8), labels=(0, 1, 2, 1), kind=np.int64):
+    return Images(np.zeros((count, *shape), dtype), np.array(labels, kind))
+
+
+@pytest.mark.fault("broken data sets", "refused")
+@pytest.mark.parametrize(
+    ("train", "words"),
+    [
+        (returned(dtype=np.float32), r"train images are float32 \[4, 1, 8, 8\], not uint8"),
+        (returned(shape=(8, 8)), r"train images are uint8 \[4, 8, 8\]"),
+        (returned(kind=np.int32), r"train labels are int32 \[4\], not int64"),
+        (returned(labels=((0, 1, 2, 1),)), r"train labels are int64 \[1, 4\]"),
+        (returned(count=3), "train split has 3 images and 4 labels"),
+        (returned(count=0, labels=()), "train split has 0 images and 0 labels"),
+        (returned(labels=(0, 1, 3, 1)), "train labels are 0 to 3, but its 3 classes are 0 to 2"),
+        (returned(labels=(-1, 1, 2, 1)), "train labels are -1 to 2"),
+        (returned(shape=(3, 8, 8)), r"its train images have shape \[3, 8, 8\], its test images \[1, 8, 8\]"),
+    ],
+)
+def test_what_a_reader_returns_is_checked_before_it_is_written(tmp_path, monkeypatch, train, words):
+    splits = Splits(train, returned(), ["a", "b", "c"])
+    monkeypatch.setattr(datasets, "load", lambda name: SimpleNamespace(read_archive=lambda path: splits))
+    with pytest.raises(BenchmarkError, match=f"data set 'cifar10': .*{words}"):
+        shard_archive("x", SOURCE, tmp_path, shard_size=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_code_that_makes_shards_is_the_readers_too(monkeypatch, tmp_path):
+    shutil.copytree(provenance.PACKAGE, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
+    digests = {code_digest("cifar10"), code_digest("synthetic")}
+    assert len(digests) == 1
+    for module in ("datasets/cifar10.py", "archive.py", "images.py", "shard/write.py"):
+        with (tmp_path / module).open("a") as file:
+            file.write("# changed\n")
+        digests.add(code_digest("cifar10"))
+    assert len(digests) == 5
 
 
 def test_the_fingerprint_is_of_the_data_and_not_of_the_shard_size(archive, folder, tmp_path):

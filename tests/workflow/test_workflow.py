@@ -181,6 +181,11 @@ def test_what_judges_tells_or_draws_makes_no_record_stale(again):
     assert again.jobs() == {}
 
 
+def test_an_edited_reader_makes_the_shards_anew(again):
+    again.change("datasets/cifar10.py")
+    assert again.jobs()["shard_archive"] == 1
+
+
 def test_a_network_of_ones_own_makes_no_other_record_stale(again):
     networks = again.folder / "workflow/scripts/epochbench/networks"
     shutil.copy(networks / "lenet.py", networks / "second.py")

@@ -18,6 +18,7 @@ sys.path.insert(0, str(SCRIPTS))
 from epochbench.config import protocol, resolve_config
 from epochbench.errors import BenchmarkError
 from epochbench.files import is_url
+from epochbench.shard.provenance import code_digest as sharding_digest
 from epochbench.sheets import read_cells
 from epochbench.timing import provenance
 from epochbench.timing.devices import accelerators
@@ -119,6 +120,11 @@ def wanted_archive(wildcards):
     """Return what decides which archive is acquired."""
     keys = ("source", "archive", "sha256", "mirrors", "when_unreachable", "synthetic")
     return {key: config["dataset"][key] for key in keys}
+
+
+def code_of_shards(wildcards):
+    """Return the digest of the code that reads and writes the images: another one makes the shards anew."""
+    return sharding_digest(config["dataset"]["source"])
 
 
 def cell_of(wildcards):

@@ -27,6 +27,7 @@ rule shard_archive:
         mem_mb=2000,
     params:
         shard_size=config["dataset"]["shard_size"],
+        code=code_of_shards,
     message:
         "shard: archive to tensor shards"
     script:

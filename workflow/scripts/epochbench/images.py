@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from epochbench.errors import BenchmarkError
+
 
 @dataclass(frozen=True)
 class Images:
@@ -20,3 +22,27 @@ class Splits:
     train: Images
     test: Images
     class_names: list[str]
+
+
+def check_splits(splits: Splits, name: str) -> None:
+    """Raise BenchmarkError, naming the data set, where its reader returned what Images and Splits do not describe."""
+    for split, data in (("train", splits.train), ("test", splits.test)):
+        wrong = _mistake(data, len(splits.class_names))
+        if wrong:
+            raise BenchmarkError(f"data set '{name}': its {split} {wrong}")
+    shapes = [list(data.images.shape[1:]) for data in (splits.train, splits.test)]
+    if shapes[0] != shapes[1]:
+        raise BenchmarkError(f"data set '{name}': its train images have shape {shapes[0]}, its test images {shapes[1]}")
+
+
+def _mistake(data: Images, classes: int) -> str | None:
+    images, labels = np.asarray(data.images), np.asarray(data.labels)
+    if images.dtype != np.uint8 or images.ndim != 4:
+        return f"images are {images.dtype} {list(images.shape)}, not uint8 [n, channels, height, width]"
+    if labels.dtype != np.int64 or labels.ndim != 1:
+        return f"labels are {labels.dtype} {list(labels.shape)}, not int64 [n]"
+    if not 0 < len(labels) == len(images):
+        return f"split has {len(images)} images and {len(labels)} labels"
+    if labels.min() < 0 or labels.max() >= classes:
+        return f"labels are {labels.min()} to {labels.max()}, but its {classes} classes are 0 to {classes - 1}"
+    return None

@@ -9,11 +9,13 @@ import numpy as np
 from epochbench import datasets
 from epochbench.errors import BenchmarkError
 from epochbench.files import write_bytes, write_json
-from epochbench.images import Images, Splits
+from epochbench.images import Images, Splits, check_splits
 from epochbench.shard.manifest import THREADS
 
 SPLITS = ("train", "test")
 MOMENT_CHUNK = 100
+# The layout of an archive whose manifest was written before there were several.
+FORMER_LAYOUT = "cifar10"
 
 
 def shard_archive(archive: str | Path, source: dict, folder: str | Path, shard_size: int) -> dict:
@@ -21,12 +23,10 @@ def shard_archive(archive: str | Path, source: dict, folder: str | Path, shard_s
 
     Each shard holds `images` uint8 [n, channels, height, width] and `labels` int64 [n]. `source` is what the stage
     acquire's manifest says of the archive; its `layout` names the data set that reads it. Raises BenchmarkError for an
-    archive that is not in the official layout.
+    archive that is not in the official layout, or for a reader that returns what no data set holds.
     """
-    if source.get("layout") not in datasets.names():
-        raise BenchmarkError(f"the manifest of {archive} names no known layout; delete it and run again")
-    splits = datasets.load(source["layout"]).read_archive(archive)
-    folder = Path(folder)
+    source = source | {"layout": source.get("layout", FORMER_LAYOUT)}
+    splits, folder = _read(archive, source["layout"]), Path(folder)
     for stale in folder.glob("*.safetensors"):
         stale.unlink()
     with ThreadPoolExecutor(THREADS) as pool:
@@ -52,6 +52,18 @@ def shard_archive(archive: str | Path, source: dict, folder: str | Path, shard_s
         }
     write_json(folder / "manifest.json", manifest)
     return manifest
+
+
+def _read(archive: str | Path, layout: str) -> Splits:
+    if layout not in datasets.names():
+        manifest = Path(archive).with_name("manifest.json")
+        raise BenchmarkError(
+            f"{manifest}: its layout '{layout}' is no file of datasets/; there are {', '.join(datasets.names())}. "
+            f"Delete {manifest} and {archive}, and run again"
+        )
+    splits = datasets.load(layout).read_archive(archive)
+    check_splits(splits, layout)
+    return splits
 
 
 def _write_split(pool, folder: Path, split: str, data: Images, shard_size: int) -> list:
