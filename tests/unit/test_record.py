@@ -50,6 +50,7 @@ def edit(document, key, value):
         ("timing.load_seconds", KeyError),
         ("timing.extra", 1),
         ("schema_version", 0),
+        ("schema_version", True),
         ("run", 0),
         ("dataset.fingerprint", "xyz"),
         ("training.test_accuracy", 1.5),
@@ -141,4 +142,14 @@ def test_a_newer_record_says_so(tmp_path):
     path = tmp_path / "run-1.json"
     path.write_text(json.dumps(dataclasses.asdict(record()) | {"schema_version": 99}))
     with pytest.raises(BenchmarkError, match=r"schema_version 99 is newer .*; update epochbench"):
+        read_record(path)
+
+
+@pytest.mark.fault("broken records", "refused")
+def test_a_record_with_a_column_that_came_later_says_so(tmp_path):
+    path = tmp_path / "run-1.json"
+    path.write_text(json.dumps(edit(dataclasses.asdict(record()), "cell.fused", "yes")))
+    with pytest.raises(
+        BenchmarkError, match=r"run-1\.json: made by a version that has column 'fused'; update epochbench"
+    ):
         read_record(path)

@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 from epochbench.errors import BenchmarkError
-from epochbench.timing.cell import with_defaults
+from epochbench.timing.cell import COLUMNS, with_defaults
 from epochbench.timing.record import SCHEMA_VERSION, document_checksum
 
 # Until version 2 every data set had CIFAR-10's layout.
@@ -14,15 +14,14 @@ FORMER_IMAGES = {"image_shape": [3, 32, 32], "classes": 10}
 def migrate(document: object, path: str | Path) -> object:
     """Bring an older record to this version: what it did not measure is null, and its checksum is made anew if right.
 
-    A column that came later has its default. Raises BenchmarkError for a version that is newer than this code.
+    A column that came later has its default. Raises BenchmarkError for what was made by a newer version.
     """
-    version = document.get("schema_version") if isinstance(document, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise BenchmarkError(
-            f"{path}: schema_version {version} is newer than this code (version {SCHEMA_VERSION}); update epochbench"
-        )
-    if not isinstance(version, int) or version < 1:
+    if not isinstance(document, dict):
         return document
+    version = document.get("schema_version")
+    if type(version) is not int or version < 1:  # true would be 1
+        return document
+    _refuse_newer(document, path)
     migrated = document
     with contextlib.suppress(KeyError, TypeError, AttributeError):  # what is missing, the validation names
         for step in STEPS[version - 1 :]:
@@ -31,6 +30,17 @@ def migrate(document: object, path: str | Path) -> object:
     if migrated == document or document.get("checksum") != document_checksum(document):
         return migrated
     return migrated | {"checksum": document_checksum(migrated)}
+
+
+def _refuse_newer(document: dict, path: str | Path) -> None:
+    version, cell = document["schema_version"], document.get("cell")
+    if version > SCHEMA_VERSION:
+        raise BenchmarkError(
+            f"{path}: schema_version {version} is newer than this code (version {SCHEMA_VERSION}); update epochbench"
+        )
+    unknown = [name for name in cell if name not in COLUMNS] if isinstance(cell, dict) else []
+    if unknown:
+        raise BenchmarkError(f"{path}: made by a version that has column '{unknown[0][:80]}'; update epochbench")
 
 
 def _from_version_1(old: dict) -> dict:
