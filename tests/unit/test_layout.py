@@ -132,14 +132,19 @@ print(record.machine.gpu.name if record.machine.gpu else "no GPU", record.traini
 
 def train(house, manifest, **columns):
     """Train a cell of a sheet with the added-to package, in a process of its own, and return what it printed."""
+    done = try_to_train(house, manifest, **columns)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def try_to_train(house, manifest, **columns):
+    """Do the same, whether or not it ends well, and return the process."""
     row = {"cell": "a", "device": "cpu", "batch_size": "100", "threads": "1"} | columns
     sheet = house.parents[1] / "cells.tsv"
     sheet.write_text("\t".join(row) + "\n" + "\t".join(row.values()) + "\n")
     command = [sys.executable, "-c", TRAIN, str(sheet), manifest]
     environment = os.environ | {"PYTHONPATH": str(house.parent)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def digest(house, model):
@@ -317,6 +322,20 @@ class Pretended(CpuDevice):
 def test_a_kind_of_device_is_one_file(house, manifest):
     (house / "timing" / "devices" / "pretended.py").write_text(DEVICE)
     assert train(house, manifest, device="gpu") == "Pretended 9000 39558"
+
+
+@pytest.mark.fault("hardware", "refused")
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"execution": "cuda_graph"}, "execution cuda_graph, but a device of kind pretended cannot capture a graph"),
+        ({"precision": "fp16"}, "precision fp16, but a device of kind pretended has fp32, bf16"),
+    ],
+)
+def test_a_kind_of_device_is_asked_for_no_more_than_it_has(house, manifest, columns, words):
+    (house / "timing" / "devices" / "pretended.py").write_text(DEVICE)
+    done = try_to_train(house, manifest, device="gpu", **columns)
+    assert f"BenchmarkError: cell 'a': {words}" in done.stderr
 
 
 @pytest.mark.parametrize(

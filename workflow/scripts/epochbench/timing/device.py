@@ -32,6 +32,9 @@ class Device:
     """One device that trains. A kind overrides what it has; the defaults say that it has none."""
 
     torch_device: "torch.device"
+    # What it computes in, and whether it can capture a step as a graph; devices/ refuses a cell that asks for more.
+    precisions: tuple[str, ...] = ("fp32",)
+    can_capture = False
     # What torch.distributed joins several of these with.
     backend = "gloo"
     # Sizes that keep the whole device busy for a fraction of a second: a square matrix product, and a copy in bytes.
@@ -85,7 +88,8 @@ class Device:
     def capture(self, step: Callable) -> tuple[Callable, object]:
         """Capture a step, a function without arguments, as a graph: return a function that replays it, and its result.
 
-        The step is run a few times before, which changes weights and momenta: the caller puts them back.
+        Only a kind with `can_capture` has it. The step is run a few times before, which changes weights and momenta:
+        the caller puts them back.
         """
         raise NotImplementedError
 

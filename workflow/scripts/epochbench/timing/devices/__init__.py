@@ -6,13 +6,15 @@ A file has these names; none of them imports torch before `open_device`, so that
     find() -> tuple[Gpu, ...]   the accelerators of this kind that this process may use
     prepare(environment)        changes the environment before torch is imported
     open_device(cell, index)    a timing.device.Device with its arithmetic set as the cell says; raises BenchmarkError
-                                where there is none, or where it cannot do what the cell asks
+                                where there is none, or where it cannot do what the cell asks; what it says of its
+                                precisions and of graphs is checked here
 """
 
 import importlib
 from pathlib import Path
 from types import ModuleType
 
+from epochbench.errors import BenchmarkError
 from epochbench.timing.cell import Cell
 from epochbench.timing.device import Device
 from epochbench.timing.record import Gpu
@@ -39,6 +41,18 @@ def kind_of(cell: Cell) -> ModuleType:
 def open_device(cell: Cell, index: int = 0) -> Device:
     """Return the device that a cell trains on, with its arithmetic set as the cell says; `index` counts from 0.
 
-    Raises BenchmarkError where there is no such device: a GPU cell never falls back to the CPU.
+    Raises BenchmarkError where there is no such device (a GPU cell never falls back to the CPU), and where its kind
+    lacks the cell's precision or cannot capture a graph.
     """
-    return kind_of(cell).open_device(cell, index)
+    kind = kind_of(cell)
+    device = kind.open_device(cell, index)
+    name = kind.__name__.rpartition(".")[2]
+    if cell.precision not in device.precisions:
+        has = ", ".join(device.precisions)
+        raise BenchmarkError(f"cell '{cell.cell}': precision {cell.precision}, but a device of kind {name} has {has}")
+    if cell.captures_graph and not device.can_capture:
+        raise BenchmarkError(
+            f"cell '{cell.cell}': execution {cell.execution}, but a device of kind {name} cannot capture a graph; "
+            "choose eager or compile"
+        )
+    return device

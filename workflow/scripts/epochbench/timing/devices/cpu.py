@@ -43,6 +43,8 @@ def open_device(cell: Cell, index: int = 0) -> "CpuDevice":
 class CpuDevice(Device):
     """The processor."""
 
+    precisions = ("fp32", "bf16")
+
     def __init__(self):
         import torch
 

@@ -50,6 +50,8 @@ def open_device(cell: Cell, index: int = 0) -> "CudaDevice":
 class CudaDevice(Device):
     """One NVIDIA GPU."""
 
+    precisions = ("fp32", "tf32", "bf16", "fp16")
+    can_capture = True
     backend = "nccl"
     product_size = 8192
     copy_bytes = 2**31
