@@ -53,7 +53,7 @@ lint: $(READY)  ## Check formatting, style, and the workflow itself
 	$(BIN)snakefmt --check Snakefile workflow/Snakefile workflow/rules
 	$(BIN)snakemake --lint
 
-audit: $(READY)  ## Look the pinned packages up in the list of known vulnerabilities
+audit: $(READY)  ## Check the pinned packages for known vulnerabilities
 	sh workflow/audit.sh $(patsubst %/,%,$(BIN))
 
 format: $(READY)  ## Format Python and Snakemake files, and write the table of a cell's columns

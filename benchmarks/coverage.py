@@ -73,9 +73,9 @@ def main() -> None:
     print(f"{'runs':>4} {'spread':>7} {'Welch':>8} {'pooled t':>9} {'bootstrap':>10} {'false claims':>13}")
     for runs in (3, 5, 10):
         for spread in (0.005, 0.01, 0.02, 0.05):
-            found = coverage(random, runs, spread)
+            covered = coverage(random, runs, spread)
             false = claimed(random, runs, spread, 1.0)
-            cells = f"{found['Welch']:>8.1%} {found['pooled t']:>9.1%} {found['bootstrap']:>10.1%} {false:>13.1%}"
+            cells = f"{covered['Welch']:>8.1%} {covered['pooled t']:>9.1%} {covered['bootstrap']:>10.1%} {false:>13.1%}"
             print(f"{runs:>4} {spread:>7.1%} {cells}")
     print(f"power, a true 10 % with a spread of 1 % and 5 runs: {claimed(random, 5, 0.01, 1.1):.1%} (bar: over 95 %)")
 

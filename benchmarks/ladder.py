@@ -42,9 +42,9 @@ from epochbench.timing.run import run_cell
 from epochbench.timing.task import Task
 protocol = Protocol(warmup_steps=50, min_epochs=2, min_seconds=0.0, max_seconds=4.0)
 record = run_cell(Task(cell, 1, protocol, sys.argv[3] + "/manifest.json", threads))
-found = {"seconds": record.timing.epoch_seconds, "losses": record.training.warmup_losses}
-found |= {"flop": record.limit.flop_per_epoch, "peak": record.peaks.matrix_flop_per_second["fp32"]}
-print(json.dumps(found))
+measured = {"seconds": record.timing.epoch_seconds, "losses": record.training.warmup_losses}
+measured |= {"flop": record.limit.flop_per_epoch, "peak": record.peaks.matrix_flop_per_second["fp32"]}
+print(json.dumps(measured))
 """
 
 
@@ -74,8 +74,10 @@ def main() -> None:
         for number in range(rounds):
             for name in random.Random(number).sample(names, len(names)):
                 runs[name].append(json.loads(python(RUN, str(sheet), name, folder)))
-    medians = {name: statistics.median(s for run in found for s in run["seconds"]) for name, found in runs.items()}
-    peak = max(run["peak"] for found in runs.values() for run in found)
+    medians = {
+        name: statistics.median(s for run in measured for s in run["seconds"]) for name, measured in runs.items()
+    }
+    peak = max(run["peak"] for measured in runs.values() for run in measured)
     floor = runs[REFERENCE][0]["flop"] / peak
     print(f"measured fp32 peak {peak / 1e9:.0f} GFLOP/s; all arithmetic at it: {floor:.2f} s")
     print(f"{'cell':<20} {'s/epoch':>8} {'ratio':>6} {'x floor':>8} {'losses off by':>14}")

@@ -61,8 +61,8 @@ def peer(interpreter: Path, script: str, *arguments: str, backend: str = "tensor
 
 
 def ours(sheet: Path, cell: str, folder: str) -> dict:
-    found = json.loads(python(RUN, str(sheet), cell, folder))
-    return {"seconds": found["seconds"], "loss": found["losses"][-1]}
+    results = json.loads(python(RUN, str(sheet), cell, folder))
+    return {"seconds": results["seconds"], "loss": results["losses"][-1]}
 
 
 def computes_bf16() -> bool:
@@ -91,17 +91,17 @@ def main() -> None:
         python(EXPORT, folder)
         runs = {name: (run, []) for name, run in contenders(folder, environments).items()}
         for number in range(rounds):
-            for name, (run, found) in runs.items():
+            for name, (run, results) in runs.items():
                 if number == 0 or name not in SLOW:
-                    found.append(run())
-    report({name: found for name, (_, found) in runs.items()})
+                    results.append(run())
+    report({name: results for name, (_, results) in runs.items()})
 
 
-def report(found: dict[str, list[dict]]) -> None:
-    medians = {name: statistics.median(s for run in runs for s in run["seconds"]) for name, runs in found.items()}
+def report(results: dict[str, list[dict]]) -> None:
+    medians = {name: statistics.median(s for run in runs for s in run["seconds"]) for name, runs in results.items()}
     print(f"{'':<22} {'s/epoch':>8} {'cpu-best is':>13} {'last loss':>10}")
     for name, seconds in medians.items():
-        print(f"{name:<22} {seconds:>8.2f} {seconds / medians['cpu-best']:>12.2f}x {found[name][-1]['loss']:>10.4f}")
+        print(f"{name:<22} {seconds:>8.2f} {seconds / medians['cpu-best']:>12.2f}x {results[name][-1]['loss']:>10.4f}")
     theirs = medians["keras on tensorflow"]
     best = min(seconds for name, seconds in medians.items() if name.startswith("cpu-"))
     print(f"best fp32 cell: {theirs / medians['cpu-best']:.2f}x Keras on TensorFlow (bar 1, aim 1.2)")

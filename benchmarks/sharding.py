@@ -73,8 +73,8 @@ def main() -> None:
         archive = sys.argv[1] if len(sys.argv) > 1 else f"{folder}/synthetic.tar.gz"
         if len(sys.argv) < 2:
             print(f"synthetic archive made in {seconds(python(MAKE, archive))[0]:.1f} s (bar: under 10 s)")
-        content = Path(archive).read_bytes()  # into the page cache
-        print(f"{archive}: {len(content) / 1e6:.0f} MB, sha256 {hashlib.sha256(content).hexdigest()[:12]}")
+        packed = Path(archive).read_bytes()  # into the page cache
+        print(f"{archive}: {len(packed) / 1e6:.0f} MB, sha256 {hashlib.sha256(packed).hexdigest()[:12]}")
         ways = {
             "gzip -dc": [["gzip", "-dc", archive]],
             "shard": [python(SHARD, archive, f"{folder}/one")],

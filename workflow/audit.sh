@@ -1,14 +1,14 @@
 #!/bin/sh
-# Look every pinned package up in the index's own list of known vulnerabilities. Usage: audit.sh [FOLDER_OF_PROGRAMS]
+# Check the pinned packages for known vulnerabilities, by the index's own list. Usage: audit.sh [FOLDER_OF_PROGRAMS]
 # Ends with 0 where all were looked up and none is known, 1 where one is, and 75 where some could not be looked up.
 set -u
 programs=${1:+$1/}
-found=$(mktemp)
-trap 'rm -f "$found"' EXIT
+report=$(mktemp)
+trap 'rm -f "$report"' EXIT
 
-"${programs}pip-audit" --require-hashes --disable-pip --progress-spinner off --format json --output "$found" \
+"${programs}pip-audit" --require-hashes --disable-pip --progress-spinner off --format json --output "$report" \
     -r requirements.txt 2>/dev/null
-"${programs}python" - "$found" <<'END'
+"${programs}python" - "$report" <<'END'
 import json
 import sys
 

@@ -26,13 +26,15 @@ def parameters() -> list:
 
 def logits(weights, images):
     for kernel, bias in weights[:2]:
-        found = lax.conv_general_dilated(images, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-        found = jax.nn.relu(found + bias)
-        images = lax.reduce_window(found, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
-    found = images.reshape(len(images), -1)
+        activations = lax.conv_general_dilated(
+            images, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        activations = jax.nn.relu(activations + bias)
+        images = lax.reduce_window(activations, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+    activations = images.reshape(len(images), -1)
     for kernel, bias in weights[2:]:
-        found = found @ kernel + bias
-    return found
+        activations = activations @ kernel + bias
+    return activations
 
 
 def loss(weights, images, labels):

@@ -24,9 +24,9 @@ def stage(channels: int, way: str) -> list:
 
 def network(way: str) -> keras.Model:
     dense = [layers.Flatten(), layers.Dense(120), layers.Dense(84), layers.Dense(10)]
-    found = keras.Sequential([keras.Input((32, 32, 3)), *stage(16, way), *stage(8, way), *dense])
-    assert found.count_params() == 39_558
-    return found
+    model = keras.Sequential([keras.Input((32, 32, 3)), *stage(16, way), *stage(8, way), *dense])
+    assert model.count_params() == 39_558
+    return model
 
 
 def on_tensorflow(model, loss, optimizer, images, labels):

@@ -18,7 +18,7 @@ from epochbench.timing.task import Task
 # Float64 on a CPU takes about a second for this many images of the published network.
 CHECKED_IMAGES = 2000
 CHECKED_STEPS = 2
-# A larger network's updates are not worth their place on the disk.
+# A larger network's updates are too large to cache.
 KEPT_PARAMETERS = 1_000_000
 FLOAT32_EXPONENT = 0x7F800000
 FLOAT32_MANTISSA = 0x007FFFFF
