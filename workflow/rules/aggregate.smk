@@ -1,16 +1,45 @@
-# aggregate: join the records into tables.
+# aggregate: plan further runs where the headline needs them, and join all records into tables.
 #
 # requires: results/train/{device}/{cell}/run-{run}.json
-# produces: results/aggregate/{epochs.csv,summary.csv,summary.json}
+# produces: results/aggregate/{more_runs.json,epochs.csv,summary.csv,summary.json}
 
 
 localrules:
+    plan_more_runs,
     aggregate_records,
+
+
+# Once every cell has its first runs: a checkpoint, since what it writes decides which records there will be.
+checkpoint plan_more_runs:
+    input:
+        records=first_records,
+        imports=config["results"]["import"],
+    output:
+        MORE_RUNS,
+    log:
+        "results/logs/aggregate/more_runs.log",
+    conda:
+        "../../environment.yml"
+    params:
+        settings=settings_of_summary(),
+        target=config["timing"]["target"],
+        budget_seconds=config["timing"]["more_runs_seconds"],
+    message:
+        "aggregate: are further runs needed?"
+    script:
+        "../scripts/more_runs.py"
+
+
+def all_records(wildcards):
+    """Return the records of the first runs, and those of the further ones that the checkpoint has planned."""
+    checkpoints.plan_more_runs.get()
+    return planned_records()
 
 
 rule aggregate_records:
     input:
-        records=planned_records,
+        records=all_records,
+        more_runs=MORE_RUNS,
         imports=config["results"]["import"],
     output:
         epochs="results/aggregate/epochs.csv",

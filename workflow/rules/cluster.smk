@@ -14,6 +14,11 @@ def timing_threads(wildcards):
     return threads_of(cell.threads, config["cluster"][f"{cell.device}_cores"])
 
 
+def reference_threads(wildcards):
+    """Claim every core here; ask a cluster for as many as a cell with all threads gets."""
+    return workflow.cores if runs_here() else config["cluster"]["cpu_cores"]
+
+
 def gpus_of_cell(wildcards):
     """A process of a team has a GPU of its own, all on one node."""
     return CELLS[wildcards.cell].processes

@@ -9,14 +9,14 @@ from epochbench import messages, progress
 def announce_plan():
     """Write the plan that the jobs' "about so much left" is read from, and say what is to be timed."""
     try:
-        progress.write_plan(PLAN, planned_records())
+        progress.write_plan(PLAN, first_records())
     except OSError as mistake:
         raise WorkflowError(
             f"{PLAN}: {mistake.strerror}; make results/ writable and run again"
         ) from None
     names = ", ".join(cell.cell for cell in planned_cells())
     planned = f"Timing {len(planned_cells())} cells, {len(RUNS)} runs each: {names}."
-    print(planned, *notes(), sep="\n", file=sys.stderr)
+    print(planned, *notes_on_devices(), sep="\n", file=sys.stderr)
 
 
 def announce_answer():
@@ -36,7 +36,7 @@ def failed_runs():
             "error": messages.last_words(log_path(cell, run)),
         }
         for cell in planned_cells()
-        for run in RUNS
+        for run in runs_of(cell)
         if Path(log_path(cell, run)).exists()
         and not Path(record_path(cell, run)).exists()
     ]

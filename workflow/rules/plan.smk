@@ -4,6 +4,7 @@
 # produces: config (complete), CELLS, RUNS, and the functions below, which the rules name
 
 import dataclasses
+import json
 import random
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from epochbench.errors import BenchmarkError
 from epochbench.files import is_url
 from epochbench.shard.provenance import code_digest as sharding_digest
 from epochbench.sheets import read_cells
-from epochbench.timing import provenance
+from epochbench.timing import provenance, stack
 from epochbench.timing.devices import accelerators
 
 try:
@@ -37,7 +38,10 @@ wildcard_constraints:
 
 
 RUNS = range(1, config["timing"]["runs"] + 1)
+# Of a cell, first and further ones; priorities count down from it.
+MOST_RUNS = 1000
 PLAN = "results/logs/plan.json"
+MORE_RUNS = "results/aggregate/more_runs.json"
 
 
 def runs_here():
@@ -69,8 +73,26 @@ def log_path(cell, run):
     return f"results/logs/train/{cell.device}/{cell.cell}/run-{run}.log"
 
 
+def runs_of(cell):
+    """Return the numbers of a cell's runs: the first ones, and the further ones that are planned so far."""
+    return range(1, max(len(RUNS), more_runs().get(cell.cell, 0)) + 1)
+
+
+def more_runs():
+    """Return how many runs the plan for the second stage gives each cell that it names."""
+    try:
+        return json.loads(Path(MORE_RUNS).read_text())["runs"]
+    except OSError:
+        return {}
+
+
 def planned_records(wildcards=None):
-    """Return the paths of all records that this config asks for."""
+    """Return the paths of all records that are planned so far."""
+    return [record_path(cell, run) for cell in planned_cells() for run in runs_of(cell)]
+
+
+def first_records(wildcards=None):
+    """Return the paths of every cell's first runs, as many as the config asks for."""
     records = [record_path(cell, run) for cell in planned_cells() for run in RUNS]
     if not records:
         raise WorkflowError(
@@ -82,7 +104,9 @@ def planned_records(wildcards=None):
 
 def existing_records(wildcards=None):
     """Return the records on disk that belong to the sheet, whatever made them."""
-    records = [record_path(cell, run) for cell in CELLS.values() for run in RUNS]
+    records = [
+        record_path(cell, run) for cell in CELLS.values() for run in runs_of(cell)
+    ]
     return [record for record in records if Path(record).exists()]
 
 
@@ -102,6 +126,17 @@ def places_of_report(wildcards=None):
 
 def notes(wildcards=None):
     """Return what must be said beside every result."""
+    return [*notes_on_devices(), *notes_on_further_runs()]
+
+
+def notes_on_further_runs():
+    """Return what the second stage decided, once it has."""
+    path = Path(MORE_RUNS)
+    return [json.loads(path.read_text())["sentence"]] if path.exists() else []
+
+
+def notes_on_devices():
+    """Return a word on GPU cells that are left out."""
     gpu_in_sheet = any(cell.device == "gpu" for cell in CELLS.values())
     if not gpu_in_sheet or gpu_cells_planned():
         return []
@@ -156,6 +191,11 @@ def machine_fingerprint(wildcards):
     return provenance.fingerprint() if runs_here() else "cluster"
 
 
+def stack_of_jobs(wildcards):
+    """Another torch, Python or driver makes records stale; a cluster's nodes are not known beforehand."""
+    return stack.installed_stack() if runs_here() else "cluster"
+
+
 def timing_priority(wildcards):
     """Time run 1 of every cell before run 2 of any, so that a drift of the machine hits all alike.
 
@@ -164,4 +204,4 @@ def timing_priority(wildcards):
     run = int(wildcards.run)
     order = sorted(CELLS)
     random.Random(f"{config['timing']['seed']} {run}").shuffle(order)
-    return (config["timing"]["runs"] - run) * len(order) + order.index(wildcards.cell)
+    return (MOST_RUNS - run) * len(order) + order.index(wildcards.cell)

@@ -1,12 +1,53 @@
 # train: one run of one cell, in a fresh process that has the machine to itself; its record is the result.
 #
 # requires: results/shard/manifest.json and the shards beside it
-# produces: results/train/{device}/{cell}/run-{run}.json
+# produces: results/train/{device}/{cell}/run-{run}.json, results/train/{device}/reference.json
+
+
+# What this machine can do, before anything is timed on it: a run that reaches clearly less was disturbed.
+rule calibrate_cpu:
+    output:
+        "results/train/cpu/reference.json",
+    log:
+        "results/logs/train/cpu/reference.log",
+    conda:
+        "../../environment.yml"
+    threads: reference_threads
+    resources:
+        **cluster_options(),
+        mem_mb=memory_mb,
+        runtime=runtime_minutes,
+    params:
+        device="cpu",
+        machine=machine_fingerprint,
+        stack=stack_of_jobs,
+    message:
+        "train: the machine's reference calibration ({params.device})"
+    script:
+        "../scripts/calibrate.py"
+
+
+use rule calibrate_cpu as calibrate_gpu with:
+    output:
+        "results/train/gpu/reference.json",
+    log:
+        "results/logs/train/gpu/reference.log",
+    resources:
+        **cluster_options(),
+        mem_mb=memory_mb,
+        runtime=runtime_minutes,
+        gpu=1,
+        gpu_model=config["cluster"]["gpu_model"] or None,
+        gpu_manufacturer="nvidia",
+    params:
+        device="gpu",
 
 
 rule train_cpu:
     input:
         manifest=rules.shard_archive.output.manifest,
+        # Calibrated anew, a machine is still the same: no record becomes stale by that.
+        reference=ancient(rules.calibrate_cpu.output[0]),
     output:
         "results/train/cpu/{cell}/run-{run}.json",
     log:
@@ -25,6 +66,7 @@ rule train_cpu:
         protocol=settings_of_protocol(),
         code=code_of_cell,
         machine=machine_fingerprint,
+        stack=stack_of_jobs,
         plan=PLAN,
     message:
         "train: {wildcards.cell}, run {wildcards.run}"
@@ -33,6 +75,9 @@ rule train_cpu:
 
 
 use rule train_cpu as train_gpu with:
+    input:
+        manifest=rules.shard_archive.output.manifest,
+        reference=ancient(rules.calibrate_gpu.output[0]),
     output:
         "results/train/gpu/{cell}/run-{run}.json",
     log:

@@ -11,7 +11,9 @@ if "snakemake" in globals():
     with stage(snakemake.log[0], exclusive=True) as (console, waited):
         cell, protocol = Cell(**snakemake.params.cell), Protocol(**snakemake.params.protocol)
         run, manifest = int(snakemake.wildcards.run), snakemake.input.manifest
-        record = run_job(cell, run, protocol, manifest, waited, console)
+        # How many runs come first is read from the config: as a parameter, a change would make every record stale.
+        first_runs = snakemake.config["timing"]["runs"]
+        record = run_job(cell, run, protocol, manifest, snakemake.input.reference, first_runs, waited, console)
         # Only now: the gates import numpy, and the process must be prepared before that.
         from epochbench.records.gates import judged
 

@@ -16,32 +16,64 @@ class Interval:
     high: float | None
 
 
-def typical_epoch(runs: list[list[float]], confidence: float = 0.95) -> Interval:
+def typical_epoch(runs: list[list[float]], confidence: float = 0.95, first: int | None = None) -> Interval:
     """Return a cell's typical epoch time in seconds: the geometric mean of its runs' medians, with a t interval.
 
     Epochs of one process share its memory layout and its minute; between runs these vary. So each run counts once,
     and the interval is Student's, on the logarithms of the medians (one run has no interval).
+    `first` is as in speedup().
     """
-    logarithms = _log_medians(runs)
-    return _interval(float(np.mean(logarithms)), _standard_error(logarithms), len(logarithms) - 1, confidence)
+    centre, side = float(np.mean(_log_medians(runs))), spread_of(runs, first)
+    return _interval(centre, half_width([side], confidence))
 
 
-def speedup(baseline: list[list[float]], cell: list[list[float]], confidence: float = 0.95) -> Interval:
+def speedup(
+    baseline: list[list[float]],
+    cell: list[list[float]],
+    confidence: float = 0.95,
+    first: tuple[int | None, int | None] = (None, None),
+) -> Interval:
     """Return how many times shorter a cell's epochs are than the baseline's, with Welch's interval.
 
     Each argument is a list of runs, each run a list of epoch times in seconds. The logarithms of the runs' medians
-    are compared by Welch's unequal-variance t (Welch 1947), degrees of freedom by Satterthwaite.
+    are compared by Welch's unequal-variance t (Welch 1947), degrees of freedom by Satterthwaite. Where runs were added
+    until the interval was narrow enough, `first` is how many each side had before: they alone tell the spread, and the
+    interval holds whatever stopped the adding (Stein 1945).
     """
-    numerator, denominator = _log_medians(baseline), _log_medians(cell)
-    difference = float(np.mean(numerator) - np.mean(denominator))
-    errors = [_standard_error(numerator), _standard_error(denominator)]
-    if None in errors:
-        return Interval(None, math.exp(difference), None)
-    squares = [error**2 for error in errors]
-    total = sum(squares)
-    weights = sum(square**2 / (len(runs) - 1) for square, runs in zip(squares, (numerator, denominator), strict=True))
+    difference = float(np.mean(_log_medians(baseline)) - np.mean(_log_medians(cell)))
+    sides = [spread_of(runs, count) for runs, count in zip((baseline, cell), first, strict=True)]
+    return _interval(difference, half_width(sides, confidence))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How the runs of one cell spread: the standard deviation of their logarithms, from `first` of `runs` runs."""
+
+    deviation: float | None
+    first: int
+    runs: int
+
+    @property
+    def squared_error(self) -> float:
+        """Return the squared standard error of the runs' mean."""
+        return (self.deviation / math.sqrt(self.runs)) ** 2
+
+
+def spread_of(runs: list[list[float]], first: int | None = None) -> Spread:
+    """Return the spread of a cell's runs, estimated from its first ones; a single run has none."""
+    logarithms = _log_medians(runs)
+    used = logarithms[:first]
+    return Spread(float(np.std(used, ddof=1)) if len(used) > 1 else None, len(used), len(logarithms))
+
+
+def half_width(sides: list[Spread], confidence: float) -> float | None:
+    """Return half the width of the interval of a sum of means of logarithms; None where a spread is not known."""
+    if any(side.deviation is None for side in sides):
+        return None
+    total = sum(side.squared_error for side in sides)
+    weights = sum(side.squared_error**2 / (side.first - 1) for side in sides)
     freedom = total**2 / weights if weights else math.inf
-    return _interval(difference, math.sqrt(total), freedom, confidence)
+    return math.sqrt(total) * _quantile(freedom, confidence) if total else 0.0
 
 
 # How the same samples would have been scored by others; Julia's @btime prints the minimum.
@@ -101,17 +133,12 @@ def _log_medians(runs: list[list[float]]) -> np.ndarray:
     return np.log([np.median(run) for run in runs])
 
 
-def _standard_error(values) -> float | None:
-    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
-
-
 def _quantile(freedom: float, confidence: float) -> float:
     """Return Student's two-sided quantile; scipy.special has it without the second that scipy.stats takes to import."""
     return float(stdtrit(freedom, (1 + confidence) / 2))
 
 
-def _interval(centre: float, error: float | None, freedom: float, confidence: float) -> Interval:
-    if error is None:
+def _interval(centre: float, half: float | None) -> Interval:
+    if half is None:
         return Interval(None, math.exp(centre), None)
-    half = error * _quantile(freedom, confidence) if error else 0.0
     return Interval(math.exp(centre - half), math.exp(centre), math.exp(centre + half))

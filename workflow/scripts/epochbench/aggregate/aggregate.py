@@ -7,6 +7,7 @@ from epochbench.aggregate.answer import answer
 from epochbench.aggregate.baseline import baseline_name, baselines
 from epochbench.aggregate.break_even import break_even
 from epochbench.aggregate.cells import summarise_cell
+from epochbench.aggregate.disturbed import best_calibrations, counting_runs, tries_of
 from epochbench.aggregate.headline import does_the_same_work, headline
 from epochbench.aggregate.ladder import ladder
 from epochbench.aggregate.machines import code_versions, differences, machines
@@ -32,13 +33,22 @@ def aggregate(
     """
     if not records:
         raise BenchmarkError("there is no record under results/train yet; run `snakemake --cores all` first")
-    by_cell = runs_by_cell(records)
+    everyone, best = runs_by_cell(records), best_calibrations(records)
+    by_cell = {name: counting_runs(runs, best) for name, runs in everyone.items()}
     settings = replace(settings, baseline=baseline_name(settings.baseline, by_cell))
     bases = baselines(settings.baseline, by_cell)
     reference = by_cell.get(settings.baseline, records)[0]
-    cells = [summarise_cell(runs, bases.get(runs[0].cell.model), reference, settings) for runs in by_cell.values()]
+    cells = [
+        replace(
+            summarise_cell(runs, bases.get(runs[0].cell.model), reference, settings),
+            tries=tries_of(everyone[name], best),
+        )
+        for name, runs in by_cell.items()
+    ]
     cells = _judge_baseline(cells, settings.baseline)
     leading, used = headline(cells, settings, by_cell), machines(records)
+    disturbed = [f"{row.disturbed_runs} of {row.cell}" for row in cells if row.disturbed_runs]
+    notes = [f"Disturbed by other work: runs {', '.join(disturbed)}; the page says how."] * bool(disturbed) + notes
     notes = [*_reservations(reference, settings.baseline, by_cell), *notes, *_losses(left_out, failed)]
     return Summary(
         dataset=reference.dataset,

@@ -33,7 +33,14 @@ def speedup_over(base: list[Record], runs: list[Record], confidence: float) -> I
     """Return how many times faster a cell is than another; than itself it is 1, and not in doubt."""
     if base is runs:
         return Interval(1.0, 1.0, 1.0)
-    return speedup(epoch_times(base), epoch_times(runs), confidence)
+    return speedup(epoch_times(base), epoch_times(runs), confidence, (first_of(base), first_of(runs)))
+
+
+def first_of(runs: list[Record]) -> int | None:
+    """Return how many of a cell's runs are of the first stage; None where all are, or an older record does not say."""
+    known = [run.first_runs for run in runs if run.first_runs]
+    count = sum(run.run <= max(known, default=0) for run in runs)
+    return count if 1 < count < len(runs) else None
 
 
 def epoch_times(runs: list[Record]) -> list[list[float]]:

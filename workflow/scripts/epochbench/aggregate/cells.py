@@ -3,11 +3,11 @@
 from dataclasses import asdict
 from statistics import mean, median
 
-from epochbench.aggregate.baseline import epoch_times, is_comparable, speedup_over
+from epochbench.aggregate.baseline import epoch_times, first_of, is_comparable, speedup_over
 from epochbench.aggregate.machines import hardware
 from epochbench.aggregate.settings import Settings
 from epochbench.aggregate.summary import CellSummary, DistanceToLimit
-from epochbench.records import gates
+from epochbench.records import gates, run_gates
 from epochbench.stats import outliers, relative_spread, typical_epoch, verdict
 from epochbench.timing.record import Finding, Record
 
@@ -22,7 +22,7 @@ def summarise_cell(runs: list[Record], base: list[Record] | None, reference: Rec
     network the headline is about.
     """
     first, samples = runs[0], epoch_times(runs)
-    typical = typical_epoch(samples, settings.confidence)
+    typical = typical_epoch(samples, settings.confidence, first_of(runs))
     findings = _findings(runs, base)
     comparable = base is not None and is_comparable(first, base[0])
     ratio = speedup_over(base, runs, settings.confidence) if comparable else None
@@ -48,6 +48,7 @@ def summarise_cell(runs: list[Record], base: list[Record] | None, reference: Rec
         **_conditions(runs),
         limit=_distance_to_limit(runs, typical.estimate),
         cost_per_epoch=_cost(typical.estimate, hardware(first), settings.per_hour),
+        tries=[],
     )
 
 
@@ -57,6 +58,8 @@ def _findings(runs: list[Record], base: list[Record] | None) -> list[Finding]:
         *gates.worst([gates.findings(run) for run in runs]),
         gates.same_data_same_code(runs, base or runs),
         gates.one_kind_of_machine([hardware(run) for run in runs]),
+        run_gates.one_stack(runs),
+        run_gates.repeatable(epoch_times(runs), sum(bool(run.tries and run.tries[-1].disturbed_by) for run in runs)),
     ]
 
 

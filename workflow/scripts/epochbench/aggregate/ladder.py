@@ -1,8 +1,7 @@
 """The ratio, one change at a time."""
 
-from epochbench.aggregate.baseline import epoch_times
+from epochbench.aggregate.baseline import speedup_over
 from epochbench.aggregate.summary import CellSummary, Rung
-from epochbench.stats import speedup
 from epochbench.timing.cell import COLUMNS, REQUIRED
 from epochbench.timing.record import Record
 
@@ -51,5 +50,5 @@ def _rung(before: CellSummary | None, row: CellSummary, by_cell: dict[str, list[
     if before is None:
         return Rung(row.cell, row.device, None, seconds, None)
     changed = "CPU to GPU" if before.device != row.device else _changes(before, row)[0]
-    factor = speedup(epoch_times(by_cell[before.cell]), epoch_times(by_cell[row.cell]), confidence)
+    factor = speedup_over(by_cell[before.cell], by_cell[row.cell], confidence)
     return Rung(row.cell, row.device, changed, seconds, factor)

@@ -25,6 +25,19 @@ class DistanceToLimit(Limit):
 
 
 @dataclass(frozen=True)
+class TrySummary:
+    """One timing of one run, and what the machine did meanwhile."""
+
+    run: int  # number of the run
+    number: int  # number of the try within it
+    is_last: bool  # whether it is the run's last try, the one that counts if the run does
+    median_seconds: float  # median of its epochs, s
+    waited_seconds: float  # waited before it for a quiet machine, s
+    disturbed_by: list[str]  # what disturbed it, in words; empty where nothing did
+    counts: bool  # whether it is in the cell's epoch time
+
+
+@dataclass(frozen=True)
 class CellSummary:
     """What the runs of one cell say together."""
 
@@ -67,6 +80,12 @@ class CellSummary:
     gpu_joules_per_epoch: float | None  # by the accelerator's own counter, J
     cpu_joules_per_epoch: float | None  # of all processor packages, J
     cost_per_epoch: float | None  # in the settings' currency; None without a price
+    tries: list[TrySummary]  # every timing of every run; empty where records before version 4 have none
+
+    @property
+    def disturbed_runs(self) -> int:
+        """Return how many runs ended disturbed, after all their tries."""
+        return len({one.run for one in self.tries if one.is_last and one.disturbed_by})
 
     @property
     def counts(self) -> bool:

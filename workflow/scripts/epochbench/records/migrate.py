@@ -66,5 +66,16 @@ def _from_version_2(old: dict) -> dict:
     }
 
 
+def _from_version_3(old: dict) -> dict:
+    once = {"tries": 1, "quiet_seconds": 0.0}
+    return old | {
+        "schema_version": 4,
+        "protocol": old["protocol"] | once,
+        "stack": None,
+        "first_runs": None,
+        "tries": [],
+    }
+
+
 # From version 1 to 2, from 2 to 3, and so on.
-STEPS = (_from_version_1, _from_version_2)
+STEPS = (_from_version_1, _from_version_2, _from_version_3)

@@ -81,6 +81,24 @@ def _known_seconds(value: float | None) -> str:
     return UNKNOWN if value is None else wording.seconds(value)
 
 
+def try_rows(summary: Summary) -> list[dict]:
+    """Return every timing that was disturbed, with what the machine did meanwhile and whether it counts."""
+    return [
+        {
+            "cell": row.cell,
+            "run": str(one.run),
+            "try": str(one.number),
+            "one epoch": wording.seconds(one.median_seconds),
+            "waited for quiet": wording.seconds(one.waited_seconds) if one.waited_seconds >= 1 else "",
+            "disturbed by": "; ".join(one.disturbed_by),
+            "counts": "yes" if one.counts else "no",
+        }
+        for row in summary.cells
+        for one in row.tries
+        if one.disturbed_by
+    ]
+
+
 def limit_rows(summary: Summary) -> list[dict[str, str]]:
     """Return per cell how far its epoch is from what the machine's measured peaks allow, fastest cell first."""
     return [

@@ -46,6 +46,7 @@ def _tables_of_cells(summary: Summary) -> dict[str, list]:
         "cells": cell_tables.cell_rows(summary),
         "settings": cell_tables.settings_rows(summary),
         "times": cell_tables.time_rows(summary),
+        "tries": cell_tables.try_rows(summary),
         "limits": cell_tables.limit_rows(summary),
         "energy": cell_tables.energy_rows(summary),
         "gates": cell_tables.gate_rows(summary),

@@ -41,7 +41,7 @@ def calibrate(device: Device, precision: str) -> Peaks:
     """Measure this device's peaks: square matrix products in fp32, bf16 and the cell's precision, a copy, launches."""
     precisions = dict.fromkeys(("fp32", *(["bf16"] if device.computes_bf16() else []), precision))
     return Peaks(
-        matrix_flop_per_second={kind: _matrix_flop_per_second(device, kind) for kind in precisions},
+        matrix_flop_per_second={kind: matrix_flop_per_second(device, kind) for kind in precisions},
         memory_bytes_per_second=_memory_bytes_per_second(device),
         launches_per_second=_launches_per_second(device),
     )
@@ -58,7 +58,8 @@ def _best_seconds(device: Device, action: Callable[[], object]) -> float:
     return min(seconds)
 
 
-def _matrix_flop_per_second(device: Device, precision: str) -> float:
+def matrix_flop_per_second(device: Device, precision: str) -> float:
+    """Return the FLOP/s of the fastest of a few square matrix products in a precision."""
     size = device.product_size
     left, right = (torch.rand(size, size, device=device.torch_device) for _ in range(2))
     kind = autocast_type(precision)

@@ -65,6 +65,10 @@ class Device:
         """Return what decides the arithmetic and its kernels, read back from torch."""
         raise NotImplementedError
 
+    def stack(self) -> dict[str, str]:
+        """Return the versions and settings of this kind of device that decide a timing."""
+        return {}
+
     def gpu(self) -> Gpu | None:
         """Return the accelerator's facts, None for a processor."""
         return None

@@ -13,16 +13,22 @@ def run_job(
     run: int,
     protocol: Protocol,
     manifest: str,
+    reference: str | None = None,
+    first_runs: int | None = None,
     lock_wait_seconds: float = 0.0,
     console: TextIO | None = None,
 ) -> Record:
     """Prepare this process for a cell, which must not have imported torch yet, train it, and return the record.
 
+    `manifest` and `reference` are the paths of the shards' manifest and of the machine's reference calibration.
+
     Raises BenchmarkError where the cell cannot be run on this machine or on this data.
     """
     threads = prepare(cell)
     # Only now: these import torch, whose thread pool is fixed by then.
+    from epochbench.timing.reference import read_reference
     from epochbench.timing.run import run_cell
     from epochbench.timing.task import Task
 
-    return run_cell(Task(cell, run, protocol, manifest, threads), lock_wait_seconds, console)
+    task = Task(cell, run, protocol, manifest, threads, read_reference(reference, threads), first_runs)
+    return run_cell(task, lock_wait_seconds, console)

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from epochbench.timing import evidence, stopwatch
-from epochbench.timing.calibrate import calibrated
 from epochbench.timing.device import Device
 from epochbench.timing.devices import open_device
 from epochbench.timing.evaluate import Evaluation, evaluate
@@ -19,9 +18,11 @@ from epochbench.timing.machine import host
 from epochbench.timing.network import build_network, count_parameters
 from epochbench.timing.process import keep_freed_memory, seconds_since_start
 from epochbench.timing.record import Conditions, Evidence, Timing, Training
+from epochbench.timing.stack import describe_stack
 from epochbench.timing.step import build_step
 from epochbench.timing.task import Measurement, Task
 from epochbench.timing.team import Team
+from epochbench.timing.tries import time_in_quiet
 
 
 def measure(task: Task, team: Team, console: TextIO | None = None) -> Measurement:
@@ -41,26 +42,35 @@ def _measure(task: Task, team: Team, console: TextIO | None) -> Measurement:
     network = _network(task, device)
     step = build_step(task, team.wrap(network), device)
     warmup = stopwatch.warm_up(task, step, network, batches, device)
-    timed = stopwatch.time_epochs(task, team, step, network, batches, device, console)
-    peak_memory_bytes = team.total([device.peak_memory_bytes()])[0]
+    attempts = time_in_quiet(task, team, step, network, batches, device, console)
+    last = attempts[-1]
+    timed = last.timed
 
     keep_freed_memory()  # the clock has stopped; evaluation and checks need not be slow on any cell
     lap = _laps()
     evaluation = evaluate(task, network, device) if team.rank == 0 else Evaluation(0.0, 0.0)
     evaluation_seconds = lap()
-    training = _training(team, network, batches, warmup, timed, evaluation, peak_memory_bytes)
+    training = _training(team, network, batches, warmup, timed, evaluation, last.peak_memory_bytes)
     conditions = _conditions(task, team, device, load_average, timed)
     checked = _evidence(task, team, device, network, warmup, timed, evaluation)
-    check_seconds = lap()
     images = sum(len(labels) for _, labels in batches) * team.size
-    peaks, limit = calibrated(task, team, device, images, min(timed.epoch_seconds))
     timing = replace(
         _timing(warmup, timed, start_seconds, load_seconds, images),
         evaluation_seconds=evaluation_seconds,
-        check_seconds=check_seconds,
-        calibration_seconds=lap(),
+        check_seconds=lap(),
+        calibration_seconds=last.calibration_seconds,
     )
-    return Measurement(timing, training, device.gpu(), conditions, checked, peaks, limit)
+    return Measurement(
+        timing=timing,
+        training=training,
+        gpu=device.gpu(),
+        conditions=conditions,
+        evidence=checked,
+        peaks=last.peaks,
+        limit=last.limit,
+        tries=[attempt.noted for attempt in attempts],
+        stack=describe_stack(device, task.protocol),
+    )
 
 
 def _network(task: Task, device: Device) -> nn.Module:
@@ -126,7 +136,10 @@ def _conditions(
 ) -> Conditions:
     activity = timed.activity
     own = [activity.minor_page_faults, activity.involuntary_context_switches, activity.own_cpu_seconds]
-    page_faults, switches, own_seconds, threads = team.total([*own, torch.get_num_threads()])
+    of_cores = [activity.busy_cpu_seconds, activity.steal_seconds or 0.0]
+    page_faults, switches, own_seconds, busy_seconds, steal_seconds, threads = team.total(
+        [*own, *of_cores, torch.get_num_threads()]
+    )
     return Conditions(
         threads=threads,
         allocator=task.cell.allocator,
@@ -135,8 +148,8 @@ def _conditions(
         minor_page_faults=page_faults,
         involuntary_context_switches=switches,
         own_cpu_seconds=round(own_seconds, 3),
-        other_cpu_seconds=round(max(0.0, activity.busy_cpu_seconds - own_seconds), 3),
-        steal_seconds=None if activity.steal_seconds is None else round(activity.steal_seconds, 3),
+        other_cpu_seconds=round(max(0.0, busy_seconds - own_seconds), 3),
+        steal_seconds=None if activity.steal_seconds is None else round(steal_seconds, 3),
         gpu_energy_joules=_team_energy(team, timed.gpu_energy_joules),
         cpu_energy_joules=timed.cpu_energy_joules,
         flags=device.flags(),

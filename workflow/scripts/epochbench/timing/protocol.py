@@ -5,7 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a run is timed; the counts are of steps or epochs, `max_seconds` of the timed part alone."""
+    """How a run is timed; the counts are of steps or epochs, `max_seconds` of the timed part alone.
+
+    A try that was disturbed is repeated until there were `tries`; before each one the run waits for the machine to be
+    quiet, `quiet_seconds` at most in all.
+    """
 
     warmup_steps: int = 10
     min_epochs: int = 2
@@ -17,3 +21,5 @@ class Protocol:
     seed: int = 2021
     learning_rate: float = 0.01
     momentum: float = 0.9
+    tries: int = 3
+    quiet_seconds: float = 20.0

@@ -9,7 +9,7 @@ from epochbench.documents import to_dict
 from epochbench.timing.cell import Cell
 from epochbench.timing.protocol import Protocol
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # The counted FLOP over the measured peak bound any epoch; the peak itself is known to about this.
 PEAK_UNCERTAINTY = 1.05
 
@@ -154,6 +154,30 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class Try:
+    """One timing of a run's epochs, and what the machine did meanwhile.
+
+    Shares are of the cores that the job may use, from 0 to 1; `steal_share` is None where the kernel does not tell.
+    `disturbed_by` is empty where nothing disturbed it.
+    """
+
+    epoch_seconds: list[float]
+    waited_seconds: float
+    others_share: float
+    steal_share: float | None
+    matrix_flop_per_second: float
+    disturbed_by: list[str]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The software and settings beside the code that decide a timing: a digest, and the facts behind it."""
+
+    digest: str
+    facts: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What the gates judge: counts, deviations and bounds, taken beside the timing and never inside it."""
 
@@ -191,7 +215,11 @@ class Code:
 
 @dataclass(frozen=True)
 class Record:
-    """One run of one cell: one fresh process."""
+    """One run of one cell: one fresh process.
+
+    `first_runs` is how many of the first stage there were; a run of a higher number was added to narrow an interval.
+    Of its `tries` the last one counts; `timing`, `conditions`, `evidence` and `peaks` are of that one.
+    """
 
     cell: Cell
     run: int
@@ -207,6 +235,9 @@ class Record:
     peaks: Peaks | None
     limit: Limit | None
     code: Code
+    stack: Stack | None = None
+    first_runs: int | None = None
+    tries: list[Try] = field(default_factory=list)
     gates: list[Finding] = field(default_factory=list)
     checksum: str = ""
     schema_version: int = SCHEMA_VERSION

@@ -38,5 +38,8 @@ def run_cell(task: Task, lock_wait_seconds: float = 0.0, console: TextIO | None 
         peaks=measurement.peaks,
         limit=measurement.limit,
         code=provenance.code(task.cell.model),
+        stack=measurement.stack,
+        first_runs=task.first_runs,
+        tries=measurement.tries,
     )
     return seal(record)

@@ -4,18 +4,24 @@ from dataclasses import dataclass
 
 from epochbench.timing.cell import Cell
 from epochbench.timing.protocol import Protocol
-from epochbench.timing.record import Conditions, Evidence, Gpu, Limit, Peaks, Timing, Training
+from epochbench.timing.record import Conditions, Evidence, Gpu, Limit, Peaks, Stack, Timing, Training, Try
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one run needs to know: the cell, the number of the run, the path of the shards' manifest."""
+    """What one run needs to know: the cell, the number of the run, the path of the shards' manifest.
+
+    `reference_flop_per_second` is what the machine's fp32 matrix product reached at the start of the pipeline run, None
+    where that was another machine, or another number of threads. `first_runs` is how many runs the first stage has.
+    """
 
     cell: Cell
     run: int
     protocol: Protocol
     manifest: str
     threads: int
+    reference_flop_per_second: float | None = None
+    first_runs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -29,3 +35,5 @@ class Measurement:
     evidence: Evidence
     peaks: Peaks
     limit: Limit
+    tries: list[Try]
+    stack: Stack

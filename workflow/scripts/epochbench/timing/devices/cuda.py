@@ -102,6 +102,17 @@ class CudaDevice(Device):
             **host_flags(),
         }
 
+    def stack(self) -> dict[str, str]:
+        """Return the versions of CUDA, cuDNN and the driver, and the card's power limit."""
+        state, driver = self.gpu_state(), self.gpu().driver
+        limit = state.power_limit_watts if state else None
+        return {
+            "CUDA": str(self.torch.version.cuda),
+            "cuDNN": str(self.torch.backends.cudnn.version()),
+            "driver": driver or "unknown",
+            "power limit": "unknown" if limit is None else f"{limit:.0f} W",
+        }
+
     def gpu(self) -> Gpu:
         """Return the facts of this GPU; the driver's come from NVML, matched by the card's UUID."""
         facts = self.torch.cuda.get_device_properties(self.torch_device)

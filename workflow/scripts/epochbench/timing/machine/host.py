@@ -9,6 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -115,7 +116,7 @@ def relevant_environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Activity:
-    """Counters of this process and of the whole machine at one moment; subtract two to see what went on between."""
+    """Counters of this process and of the cores it may run on at one moment; subtract two to see what went on."""
 
     minor_page_faults: int
     involuntary_context_switches: int
@@ -135,17 +136,29 @@ class Activity:
 
 
 def activity() -> Activity:
-    """Read the counters now: this process's own from getrusage, the machine's from the kernel's CPU times."""
+    """Read the counters now: this process's own from getrusage, its cores' from the kernel's CPU times."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    times = psutil.cpu_times()
-    busy = times.user + times.system + getattr(times, "irq", 0.0) + getattr(times, "softirq", 0.0)
+    cores = _own_cores()
+    steal = [getattr(core, "steal", None) for core in cores]
     return Activity(
         minor_page_faults=usage.ru_minflt,
         involuntary_context_switches=usage.ru_nivcsw,
         own_cpu_seconds=usage.ru_utime + usage.ru_stime,
-        busy_cpu_seconds=busy + times.nice,
-        steal_seconds=getattr(times, "steal", None),
+        busy_cpu_seconds=sum(map(_busy_seconds, cores)),
+        steal_seconds=None if None in steal else sum(steal),
     )
+
+
+def _own_cores() -> list:
+    """Return the CPU times of the cores that this process may run on: a node shared with others has more."""
+    every = psutil.cpu_times(percpu=True)
+    own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(every))
+    return [every[core] for core in own if core < len(every)] or every
+
+
+def _busy_seconds(core: NamedTuple) -> float:
+    kinds = ("user", "nice", "system", "irq", "softirq")
+    return sum(getattr(core, kind, 0.0) for kind in kinds)
 
 
 def load_average() -> float | None:

@@ -1,0 +1,73 @@
+"""Which runs of a cell count: those that nothing disturbed, as long as there are enough of them.
+
+A run knows what disturbed it while it was timed. Seen from the end there is more to know: a calibration that was the
+best so far may turn out to be far below what the same machine reached later.
+"""
+
+from statistics import median
+
+from epochbench.aggregate.summary import TrySummary
+from epochbench.timing.quiet import MIN_CALIBRATION_SHARE
+from epochbench.timing.record import Record
+
+# One run has no interval: fewer undisturbed ones than this, and all are taken, with a flag.
+ENOUGH_RUNS = 2
+
+Best = dict[tuple[str, str, int], float]
+
+
+def best_calibrations(records: list[Record]) -> Best:
+    """Return the best fp32 matrix product, in FLOP/s, of each machine, device and number of threads."""
+    best: Best = {}
+    for record in records:
+        for flop_per_second in _calibrations(record):
+            best[_key(record)] = max(best.get(_key(record), 0.0), flop_per_second)
+    return best
+
+
+def _key(record: Record) -> tuple[str, str, int]:
+    return record.machine.fingerprint, record.cell.device, record.conditions.threads
+
+
+def _calibrations(record: Record) -> list[float]:
+    tried = [one.matrix_flop_per_second for one in record.tries]
+    known = record.peaks.matrix_flop_per_second.get("fp32") if record.peaks else None
+    return tried or ([known] if known else [])
+
+
+def disturbed_by(record: Record, best: Best) -> list[str]:
+    """Return what disturbed the try of a run that counts, in words; an empty list where nothing did."""
+    if not record.tries:
+        return []
+    return _with_hindsight(record, record.tries[-1].disturbed_by, record.tries[-1].matrix_flop_per_second, best)
+
+
+def _with_hindsight(record: Record, noted: list[str], reached: float, best: Best) -> list[str]:
+    share = reached / best[_key(record)]
+    if share >= MIN_CALIBRATION_SHARE or any("matrix product" in reason for reason in noted):
+        return noted
+    return [*noted, f"the matrix product reached {share:.0%} of what this machine reached in another run"]
+
+
+def counting_runs(runs: list[Record], best: Best) -> list[Record]:
+    """Return the undisturbed runs of a cell, or all of them where fewer than two are undisturbed."""
+    quiet = [run for run in runs if not disturbed_by(run, best)]
+    return quiet if len(quiet) >= ENOUGH_RUNS else runs
+
+
+def tries_of(runs: list[Record], best: Best) -> list[TrySummary]:
+    """Return every try of a cell's runs: what it took, what disturbed it, and whether it counts."""
+    counting = {run.run for run in counting_runs(runs, best)}
+    return [
+        TrySummary(
+            run=run.run,
+            number=number,
+            is_last=number == len(run.tries),
+            median_seconds=float(median(one.epoch_seconds)),
+            waited_seconds=one.waited_seconds,
+            disturbed_by=_with_hindsight(run, one.disturbed_by, one.matrix_flop_per_second, best),
+            counts=run.run in counting and number == len(run.tries),
+        )
+        for run in runs
+        for number, one in enumerate(run.tries, start=1)
+    ]

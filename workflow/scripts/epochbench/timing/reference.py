@@ -1,0 +1,44 @@
+"""The reference calibration of a machine, made once at the start of a pipeline run.
+
+A run whose own calibration falls clearly below it was disturbed (quiet.py).
+"""
+
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from epochbench.files import write_json
+from epochbench.timing import provenance
+from epochbench.timing.calibrate import matrix_flop_per_second
+from epochbench.timing.cell import Cell
+from epochbench.timing.devices import open_device
+
+# Spread over some seconds, so that a short disturbance does not hit all.
+LOOKS = 8
+PAUSE_SECONDS = 0.3
+
+
+def write_reference(device: str, threads: int, path: str | Path) -> float:
+    """Measure the best fp32 matrix product of a device ("cpu" or "gpu"), write it, and return it in FLOP/s."""
+    torch.set_num_threads(threads)
+    opened = open_device(Cell("reference", device))
+    best = 0.0
+    for _ in range(LOOKS):
+        best = max(best, matrix_flop_per_second(opened, "fp32"))
+        time.sleep(PAUSE_SECONDS)
+    facts = {"fingerprint": provenance.fingerprint(), "threads": threads, "matrix_flop_per_second": best}
+    write_json(path, facts)
+    return best
+
+
+def read_reference(path: str | Path | None, threads: int) -> float | None:
+    """Return a reference in FLOP/s, None where there is none of this machine and this many threads."""
+    try:
+        facts = json.loads(Path(path).read_text()) if path else {}
+    except (OSError, ValueError):
+        return None
+    if (facts.get("fingerprint"), facts.get("threads")) != (provenance.fingerprint(), threads):
+        return None
+    return facts["matrix_flop_per_second"]

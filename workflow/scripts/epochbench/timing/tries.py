@@ -1,0 +1,93 @@
+"""Time the epochs when the machine is quiet, and once more where it was not."""
+
+import time
+from dataclasses import dataclass, replace
+from typing import TextIO
+
+from torch import nn
+
+from epochbench.timing import quiet
+from epochbench.timing.calibrate import calibrated
+from epochbench.timing.device import Device
+from epochbench.timing.load import Batches
+from epochbench.timing.machine import host
+from epochbench.timing.record import Limit, Peaks, Try
+from epochbench.timing.step import Step
+from epochbench.timing.stopwatch import Timed, time_epochs
+from epochbench.timing.task import Task
+from epochbench.timing.team import Team
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try: the timed epochs, the memory they took, the peaks measured just after them, and what disturbed them."""
+
+    timed: Timed
+    peak_memory_bytes: int
+    peaks: Peaks
+    limit: Limit
+    calibration_seconds: float
+    noted: Try
+
+
+def time_in_quiet(
+    task: Task, team: Team, step: Step, network: nn.Module, batches: Batches, device: Device, console: TextIO | None
+) -> list[Attempt]:
+    """Time the epochs until a try is undisturbed or the protocol's tries are used up; the last one counts.
+
+    Whether a try is repeated is decided by the first of a team, from the conditions alone.
+    """
+    attempts: list[Attempt] = []
+    best = task.reference_flop_per_second or 0.0
+    patience = task.protocol.quiet_seconds
+
+    def say(text: str) -> None:
+        if console:
+            print(f"{task.cell.cell} run {task.run}: {text}", file=console)
+
+    while True:
+        waited = quiet.wait_for_quiet(patience, say) if team.rank == 0 and patience > 0 else 0.0
+        patience -= waited
+        attempt = _attempt(task, team, step, network, batches, device, console, best)
+        attempts.append(replace(attempt, noted=replace(attempt.noted, waited_seconds=round(waited, 3))))
+        best = max(best, attempt.noted.matrix_flop_per_second)
+        again = quiet.is_disturbed(attempt.noted) and len(attempts) < task.protocol.tries
+        if not team.decide(again):
+            return attempts
+        say(f"disturbed ({'; '.join(attempt.noted.disturbed_by)}), timed again")
+
+
+def _attempt(
+    task: Task,
+    team: Team,
+    step: Step,
+    network: nn.Module,
+    batches: Batches,
+    device: Device,
+    console: TextIO | None,
+    best: float,
+) -> Attempt:
+    timed = time_epochs(task, team, step, network, batches, device, console)
+    peak_memory_bytes = team.total([device.peak_memory_bytes()])[0]
+    started = time.perf_counter()
+    images = sum(len(labels) for _, labels in batches) * team.size
+    peaks, limit = calibrated(task, team, device, images, min(timed.epoch_seconds))
+    seconds = round(time.perf_counter() - started, 3)
+    return Attempt(timed, peak_memory_bytes, peaks, limit, seconds, _noted(team, timed, peaks, best))
+
+
+def _noted(team: Team, timed: Timed, peaks: Peaks, best: float) -> Try:
+    """Return what the record keeps of a try. Workers are pinned, so that each sees the cores of its own."""
+    activity = timed.activity
+    own, busy, steal = team.total([activity.own_cpu_seconds, activity.busy_cpu_seconds, activity.steal_seconds or 0.0])
+    core_seconds = timed.outer_seconds * team.total([host.usable_cores()])[0]
+    taken = quiet.shares(busy, own, None if activity.steal_seconds is None else steal, core_seconds)
+    reached = peaks.matrix_flop_per_second["fp32"]
+    return Try(
+        epoch_seconds=timed.epoch_seconds,
+        waited_seconds=0.0,
+        others_share=round(taken.others, 4),
+        steal_share=None if taken.steal is None else round(taken.steal, 4),
+        matrix_flop_per_second=reached,
+        disturbed_by=quiet.disturbances(taken, reached, max(best, reached)),
+    )
