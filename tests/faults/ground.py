@@ -22,7 +22,7 @@ CONFIG = {
     "on_gate_failure": "warn",
     "timing": {
         "runs": 4, "warmup_steps": 2, "min_epochs": 2, "max_epochs": 4, "min_steps": 0, "min_seconds": 0.5,
-        "max_seconds": 1.0,
+        "max_seconds": 1.0, "tries": 1, "quiet_seconds": 0, "more_runs_seconds": 0,
     },
 }  # fmt: skip
 COMMAND = [*SNAKEMAKE, "--cores", "2", "--configfile", "config/faults.yaml"]

@@ -15,6 +15,7 @@ from unit.server import serving
 # Long enough to measure something, short enough for a test.
 TIMING = {
     "runs": 1, "warmup_steps": 1, "min_epochs": 2, "max_epochs": 2, "min_steps": 0, "min_seconds": 0, "max_seconds": 5,
+    "tries": 1, "quiet_seconds": 0, "more_runs_seconds": 0,
 }  # fmt: skip
 SHEET = "cell\tdevice\tbatch_size\tmemory_format\ncpu-reference\tcpu\t100\t\n"
 SHEET_OF_MODELS = "cell\tdevice\tbatch_size\tmodel\ncpu-reference\tcpu\t100\tlenet\ncpu-second\tcpu\t100\tsecond\n"
@@ -358,3 +359,22 @@ def test_a_failure_after_a_success_is_drawn_too(again):
     assert "failed: cpu-too-large run 1: cell 'cpu-too-large': batch_size 100000" in said
     assert "Page, from what succeeded: results/report/index.html" in said
     assert "cpu-too-large, run 1" in again.result("report/index.html").read_text()
+
+
+def test_further_runs_are_timed_until_the_headline_is_sharp(fresh):
+    """The second stage plans them once the first runs are there; Snakemake then finds nothing more to do."""
+    fresh.write_sheet("cell\tdevice\tbatch_size\tallocator\ncpu-reference\tcpu\t100\t\ncpu-tuned\tcpu\t100\ttuned\n")
+    # No two runs agree to a millionth: both cells get as many further runs as there may be.
+    fresh.config["timing"] = TIMING | {"runs": 2, "target": 1e-6, "more_runs_seconds": 10_000}
+    module = fresh.folder / "workflow/scripts/epochbench/aggregate/more_runs.py"
+    module.write_text(module.read_text().replace("MOST_RUNS = 40", "MOST_RUNS = 3"))
+    said = fresh.snakemake("--cores", "all")
+    plan = json.loads(fresh.result("aggregate/more_runs.json").read_text())
+    added = [cell for cell, runs in plan["runs"].items() if runs == 3]
+    assert added
+    assert all(fresh.result(f"train/cpu/{cell}/run-3.json").exists() for cell in added)
+    assert plan["sentence"] in said
+    assert plan["sentence"].split(",")[0] in fresh.result("report/index.html").read_text()
+    assert fresh.jobs() == {}
+    summary = json.loads(fresh.result("aggregate/summary.json").read_text())
+    assert {row["cell"]: row["runs"] for row in summary["cells"]} == plan["runs"]
