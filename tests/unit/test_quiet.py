@@ -11,7 +11,7 @@ from epochbench.aggregate.aggregate import aggregate
 from epochbench.aggregate.disturbed import best_calibrations, counting_runs, disturbed_by
 from epochbench.aggregate.settings import Settings
 from epochbench.records import run_gates
-from epochbench.timing import quiet, reference, tries
+from epochbench.timing import provenance, quiet, reference, tries
 from epochbench.timing.cell import Cell
 from epochbench.timing.machine import host
 from epochbench.timing.protocol import Protocol
@@ -103,6 +103,15 @@ def test_the_reference_is_of_this_machine_and_as_many_threads(tmp_path, monkeypa
     monkeypatch.setattr(reference.provenance, "fingerprint", lambda: "another")
     assert reference.read_reference(tmp_path / "reference.json", 1) is None
     assert reference.read_reference(tmp_path / "missing.json", 1) is None
+
+
+def test_two_machines_of_one_name_and_processor_are_told_apart(monkeypatch, tmp_path):
+    words = []
+    for identity in ("a" * 32, "b" * 32):
+        (tmp_path / "machine-id").write_text(identity)
+        monkeypatch.setattr(host, "MACHINE_IDS", (tmp_path / "missing", tmp_path / "machine-id"))
+        words.append(provenance.fingerprint())
+    assert words[0] != words[1]
 
 
 def tried(run, seconds, *reasons, reached=193e9, earlier=()):

@@ -47,9 +47,19 @@ def _commit() -> str | None:
 
 
 def fingerprint() -> str:
-    """Return one short word for this machine's timing-relevant hardware: processor, cores, memory, GPUs, host."""
+    """Return one short word for this machine: its own identity, host name, processor, cores, memory, GPUs.
+
+    Two nodes may share a name and a processor; the identity that the system was installed with tells them apart.
+    """
     gigabytes = round(psutil.virtual_memory().total / 2**30)
-    facts = [platform.node(), platform.machine(), host.cpu_model(), str(host.affinity()), str(gigabytes)]
+    facts = [
+        host.machine_identity(),
+        platform.node(),
+        platform.machine(),
+        host.cpu_model(),
+        str(host.affinity()),
+        str(gigabytes),
+    ]
     facts += [f"{gpu.name} {gpu.memory_bytes}" for gpu in accelerators()]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 

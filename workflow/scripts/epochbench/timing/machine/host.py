@@ -55,6 +55,10 @@ def _read_quota(folder: Path) -> float | None:
         return None
 
 
+# systemd's, and that of systems with D-Bus alone.
+MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
+
+
 @cache
 def cpu_model() -> str:
     """Return the processor's name as its vendor writes it."""
@@ -83,6 +87,11 @@ def threads_per_core() -> int | None:
 def numa_nodes() -> int | None:
     """Return the number of NUMA nodes, or None where the kernel does not tell."""
     return len(list(Path("/sys/devices/system/node").glob("node[0-9]*"))) or None
+
+
+def machine_identity() -> str:
+    """Return the identity that the system was installed with; an empty text where it has none."""
+    return next((text for path in MACHINE_IDS if (text := _read(path))), "")
 
 
 def governor() -> str | None:
