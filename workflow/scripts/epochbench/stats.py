@@ -1,6 +1,7 @@
 """From samples to intervals and verdicts. A run is a list of epoch times in seconds; only runs are independent."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,7 +113,7 @@ def relative_spread(runs: list[list[float]]) -> float | None:
 
 
 def verdict(ratio: Interval, threshold: float = 0.02) -> str:
-    """Return FASTER, SLOWER, SAME or AMBIGUOUS for a speedup, given the relative change that counts as noise."""
+    """Return FASTER, SLOWER, SAME or AMBIGUOUS for one speedup, given the relative change that counts as noise."""
     if ratio.low is None:
         return "AMBIGUOUS"
     if ratio.low > 1 and ratio.estimate > 1 + threshold:
@@ -120,6 +121,28 @@ def verdict(ratio: Interval, threshold: float = 0.02) -> str:
     if ratio.high < 1 and ratio.estimate < 1 / (1 + threshold):
         return "SLOWER"
     return "SAME" if ratio.low >= 1 / (1 + threshold) and ratio.high <= 1 + threshold else "AMBIGUOUS"
+
+
+def holm(p_values: Sequence[float], confidence: float = 0.95) -> list[float]:
+    """Return the confidence that each of many comparisons must have, by Holm's step-down rule (Holm 1979).
+
+    The smallest p-value is held against (1 - confidence) / m, the next against (1 - confidence) / (m - 1), and so on.
+    Once one is not below its level, that level holds for it and for all the rest.
+    """
+    allowed, left, confidences = 1 - confidence, len(p_values), [confidence] * len(p_values)
+    for place in np.argsort(p_values, kind="stable"):
+        confidences[place] = 1 - allowed / left
+        if p_values[place] < allowed / left:
+            left -= 1
+    return confidences
+
+
+def simultaneous(confidence: float, comparisons: int) -> float:
+    """Return the confidence that each of some comparisons must have for all to hold together (Bonferroni).
+
+    They then hold for whichever of them is picked afterwards, such as the fastest of many cells.
+    """
+    return 1 - (1 - confidence) / max(1, comparisons)
 
 
 def less_time(ratio: float) -> float:

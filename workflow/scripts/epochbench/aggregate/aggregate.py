@@ -6,7 +6,7 @@ from dataclasses import replace
 from epochbench.aggregate.answer import answer
 from epochbench.aggregate.baseline import baseline_name, baselines
 from epochbench.aggregate.break_even import break_even
-from epochbench.aggregate.cells import summarise_cell
+from epochbench.aggregate.cells import summarise_cell, with_verdicts
 from epochbench.aggregate.disturbed import best_calibrations, counting_runs, tries_of
 from epochbench.aggregate.headline import does_the_same_work, headline
 from epochbench.aggregate.ladder import ladder
@@ -58,7 +58,7 @@ def aggregate(
         break_even=break_even(cells, leading),
         code=code_versions(records),
         gates=[GateDemand(gate.name, gate.severity, gate.demand) for gate in gates.GATES],
-        cells=cells,
+        cells=with_verdicts(cells, by_cell, settings),
         machines=used,
         differences=differences(used),
         left_out=list(left_out),

@@ -1,14 +1,15 @@
 """One cell's row of the summary, from the records of its runs."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from statistics import mean, median
 
 from epochbench.aggregate.baseline import epoch_times, first_of, is_comparable, speedup_over
+from epochbench.aggregate.contrast import cautious, contrast, verdicts
 from epochbench.aggregate.machines import hardware
 from epochbench.aggregate.settings import Settings
 from epochbench.aggregate.summary import CellSummary, DistanceToLimit
 from epochbench.records import gates, run_gates
-from epochbench.stats import outliers, relative_spread, typical_epoch, verdict
+from epochbench.stats import outliers, relative_spread, typical_epoch
 from epochbench.timing.record import Finding, Record
 
 SECONDS_PER_HOUR = 3600
@@ -16,7 +17,7 @@ FEW_RUNS = 3
 
 
 def summarise_cell(runs: list[Record], base: list[Record] | None, reference: Record, settings: Settings) -> CellSummary:
-    """Return what the runs of one cell say together.
+    """Return what the runs of one cell say together; its verdict, which depends on the other cells, comes later.
 
     `base` has the runs of its network's baseline, None where there is none; `reference` is the record whose data and
     network the headline is about.
@@ -38,7 +39,7 @@ def summarise_cell(runs: list[Record], base: list[Record] | None, reference: Rec
         images_per_second=images / typical.estimate,
         baseline=base[0].cell.cell if comparable else None,
         speedup=ratio,
-        verdict=verdict(ratio, settings.noise_threshold) if ratio else None,
+        verdict=None,
         flags=_flags(runs, reference) + [f"gate failed: {each.gate}" for each in findings if each.passed is False],
         gates=findings,
         node=", ".join(dict.fromkeys(run.machine.node for run in runs)),
@@ -50,6 +51,18 @@ def summarise_cell(runs: list[Record], base: list[Record] | None, reference: Rec
         cost_per_epoch=_cost(typical.estimate, hardware(first), settings.per_hour),
         tries=[],
     )
+
+
+def with_verdicts(cells: list[CellSummary], by_cell: dict[str, list[Record]], settings: Settings) -> list[CellSummary]:
+    """Return the rows with their verdicts, which are passed on all of them together.
+
+    A baseline is the same as itself, and a row without a speedup has no verdict.
+    """
+    held = [row for row in cells if row.speedup and row.cell != row.baseline]
+    pairs = [contrast(*(epoch_times(by_cell[name]) for name in (row.baseline, row.cell))) for row in held]
+    words = verdicts(list(map(cautious, pairs)), settings.confidence, settings.noise_threshold)
+    found = dict(zip((row.cell for row in held), words, strict=True))
+    return [replace(row, verdict=found.get(row.cell, "SAME" if row.speedup else None)) for row in cells]
 
 
 def _findings(runs: list[Record], base: list[Record] | None) -> list[Finding]:

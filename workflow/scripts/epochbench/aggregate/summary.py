@@ -56,7 +56,7 @@ class CellSummary:
     images_per_second: float  # training images over the typical epoch, 1/s
     baseline: str | None  # the cell that the speedup is over; None where nothing is comparable
     speedup: Interval | None  # how many times faster than the baseline
-    verdict: str | None  # FASTER, SLOWER, SAME or AMBIGUOUS
+    verdict: str | None  # FASTER, SLOWER, SAME or AMBIGUOUS, by Holm's rule over all cells
     flags: list[str]  # what a reader must know beside the number
     gates: list[Finding]  # each gate's worst finding over the runs
     node: str  # host names of the machines, separated by commas
