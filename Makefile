@@ -42,7 +42,7 @@ export: $(READY)  ## Pack the records that exist for other machines: results/exp
 	$(BIN)snakemake --cores 1 export $(ARGS)
 
 compare: $(READY)  ## Compare with an earlier export: make compare BASE=export.zip
-	$(BIN)snakemake --cores 1 compare --config compare='{base: $(BASE)}' $(ARGS)
+	@sh workflow/compare.sh "$(patsubst %/,%,$(BIN))" "$(BASE)" $(ARGS)
 
 history: $(READY)  ## Show the cells over many exports: make history EXPORTS='a.zip b.zip'
 	$(BIN)snakemake --cores 1 history --config compare="{history: [$(shell echo $(EXPORTS) | tr ' ' ',')]}" $(ARGS)

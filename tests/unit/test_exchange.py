@@ -5,14 +5,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from unit.examples import record, runs
+from unit.examples import runs
 
-from epochbench.aggregate.compare import compare, refuse_regressions
-from epochbench.aggregate.history import read_history
 from epochbench.errors import BenchmarkError
 from epochbench.records.exchange import import_records, read_export, write_export
 from epochbench.records.gates import untouched
-from epochbench.report.comparison import render_console, write_comparison, write_history
 from epochbench.timing.record import Dataset, seal
 
 OURS = runs("cpu-reference", (2.0, 2.0, 2.02)) + runs("cpu-tuned", (1.0, 1.01, 1.0))
@@ -172,46 +169,3 @@ def test_a_broken_export_is_left_out_as_a_whole_and_the_others_are_read(tmp_path
     imported, (file,), _ = import_records([str(tmp_path / "bad.zip"), export(tmp_path / "a.zip")], OURS)
     assert len(imported) == len(OURS)
     assert "bad.zip" in file.file
-
-
-def test_comparison_tells_faster_slower_same_and_missing(tmp_path):
-    now = (
-        runs("cpu-reference", (1.0, 1.0, 1.01)) + runs("cpu-tuned", (1.5, 1.51, 1.5)) + runs("cpu-new", (1.0, 1.0, 1.0))
-    )
-    by_name = {one.cell: one for one in compare(OURS, now, 0.95, 0.02)}
-    assert by_name["cpu-reference"].verdict == "FASTER"
-    assert by_name["cpu-tuned"].verdict == "SLOWER"
-    assert (by_name["cpu-new"].verdict, by_name["cpu-new"].note) == ("MISSING", "not in the base")
-    same = compare(OURS, OURS, 0.95, 0.02)[0]
-    assert same.ratio.estimate == 1.0
-    text = "\n".join(render_console(list(by_name.values()), "base.zip"))
-    assert "cpu-tuned" in text
-    write_comparison(list(by_name.values()), "base.zip", tmp_path)
-    assert "SLOWER" in (tmp_path / "comparison.md").read_text()
-    assert "<table" in (tmp_path / "comparison.html").read_text()
-
-
-def test_a_regression_beyond_the_threshold_is_an_error():
-    slower = compare(OURS, runs("cpu-tuned", (1.5, 1.51, 1.5)), 0.95, 0.02)
-    with pytest.raises(BenchmarkError, match=r"cpu-tuned 0\.667x"):
-        refuse_regressions(slower, 0.05)
-    refuse_regressions(slower, 0.6)
-
-
-def test_cells_that_set_something_else_are_not_compared():
-    (comparison, *_) = compare([record("cpu-a", 1)], [record("cpu-a", 1, batch_size=100)], 0.95, 0.02)
-    assert comparison.note == "the cell sets something else"
-
-
-def test_a_history_tells_every_cell_in_every_export_oldest_first(tmp_path):
-    write_export(runs("cpu-a", (2.0, 2.0, 2.0)), tmp_path / "new.zip", "2026-02-01T00:00:00+00:00")
-    write_export(runs("cpu-a", (4.0, 4.0, 4.0)) + runs("cpu-b"), tmp_path / "old.zip", "2026-01-01T00:00:00+00:00")
-    history = read_history([str(tmp_path / "new.zip"), str(tmp_path / "old.zip")])
-    write_history(history, tmp_path)
-    table = (tmp_path / "history.md").read_text()
-    assert history.left_out == []
-    assert table.index("old, 2026-01-01") < table.index("new, 2026-02-01")
-    assert "| cpu-a | 4.00 s | 2.00 s | 2.00x |" in table
-    assert "<svg" in (tmp_path / "history.html").read_text()
-    with pytest.raises(BenchmarkError, match="make history"):
-        read_history([])

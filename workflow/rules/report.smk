@@ -101,6 +101,7 @@ rule compare:
         records=existing_records,
         base=config["compare"]["base"],
         threshold=config["compare"]["threshold"],
+        when_unsure=config["compare"]["when_unsure"],
         settings=settings_of_summary(),
         folder="results/report",
     message:

@@ -1,6 +1,7 @@
 """Snakemake's adapter of the target compare: the records that exist against an export, cell by cell."""
 
-from epochbench.aggregate.compare import compare, refuse_regressions
+from epochbench.aggregate.compare import compare
+from epochbench.aggregate.outcome import conclude, refuse
 from epochbench.aggregate.read import read_records
 from epochbench.aggregate.settings import Settings
 from epochbench.console import stage
@@ -15,9 +16,11 @@ if "snakemake" in globals():
         settings = Settings(**snakemake.params.settings)
         base = read_export(snakemake.params.base)
         now, broken, _ = read_records(snakemake.params.records)
-        comparisons = compare(base.records, now, settings.confidence, settings.noise_threshold)
-        write_comparison(comparisons, snakemake.params.base, snakemake.params.folder)
-        print(*render_console(comparisons, snakemake.params.base), sep="\n", file=console)
-        for file in base.left_out + broken:
+        comparisons = compare(base.records, now, settings, snakemake.params.threshold)
+        left_out = base.left_out + broken
+        outcome = conclude(comparisons, left_out, snakemake.params.threshold, snakemake.params.when_unsure)
+        write_comparison(comparisons, outcome, snakemake.params.base, snakemake.params.folder)
+        print(*render_console(comparisons, outcome, snakemake.params.base), sep="\n", file=console)
+        for file in left_out:
             print(f"left out: {file.file}: {file.reason}", file=console)
-        refuse_regressions(comparisons, snakemake.params.threshold)
+        refuse(outcome)

@@ -1,54 +1,113 @@
-"""What changed since an export, cell by cell; and whether it is a regression."""
+"""What changed since an export, cell by cell."""
 
 from dataclasses import dataclass, replace
 
-from epochbench import wording
 from epochbench.aggregate.baseline import epoch_times
+from epochbench.aggregate.cells import summarise_cell
+from epochbench.aggregate.contrast import Contrast, contrast, ratio_of, smallest_slowdown, verdicts
+from epochbench.aggregate.moderated import moderated
+from epochbench.aggregate.settings import Settings
 from epochbench.errors import BenchmarkError
-from epochbench.stats import Interval, speedup, verdict
+from epochbench.records import gates
+from epochbench.stats import Interval, simultaneous
 from epochbench.timing.record import Record, runs_by_cell
+
+NEW, MISSING, INVALID = "NEW", "MISSING", "INVALID"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One cell then and now: `ratio` is how many times faster it is now; None where one side is missing."""
+    """One cell then and now."""
 
-    cell: str
-    ratio: Interval | None
-    verdict: str
-    note: str = ""
+    cell: str  # its name
+    verdict: str  # FASTER, SLOWER, SAME or AMBIGUOUS; NEW, MISSING or INVALID where nothing can be compared
+    ratio: Interval | None  # how many times faster it is now; None where nothing can be compared
+    smallest_slowdown: float | None  # found 8 times in 10, 0.1 is 10 % more time; None where there is none to find
+    note: str  # why there is no ratio, or what else is different
 
 
-def compare(before: list[Record], now: list[Record], confidence: float, threshold: float) -> list[Comparison]:
-    """Compare two sets of records cell by cell: FASTER, SLOWER, SAME, AMBIGUOUS, or why there is nothing to compare."""
+def compare(before: list[Record], now: list[Record], settings: Settings, threshold: float) -> list[Comparison]:
+    """Compare two sets of records cell by cell.
+
+    The cells lend each other their spread (moderated.py), and their verdicts are passed together, by Holm's rule. A
+    cell is the same as itself. `threshold` is the slowdown that matters: 0.05 is 5 % more time.
+    """
     old, new = runs_by_cell(before), runs_by_cell(now)
-    return [_compare_cell(name, old.get(name), new.get(name), confidence, threshold) for name in {**new, **old}]
+    found = {name: _without_contrast(name, old.get(name, []), new.get(name, []), settings) for name in {**new, **old}}
+    if not found:
+        raise BenchmarkError("there is no record on either side; run `snakemake --cores all` first")
+    pairs = {name: contrast(*(epoch_times(runs[name]) for runs in (old, new))) for name in found if not found[name]}
+    for name, comparison in judge_together(pairs, settings, threshold).items():
+        found[name] = replace(comparison, note=", ".join(what_differs(old[name], new[name])))
+    return list(found.values())
 
 
-def _compare_cell(name, old, new, confidence, threshold) -> Comparison:
-    if not old or not new:
-        return Comparison(name, None, "MISSING", "not in the base" if new else "not here")
-    if old[0].dataset.fingerprint != new[0].dataset.fingerprint:
-        return Comparison(name, None, "MISSING", "trained on other data")
-    if replace(old[0].cell, cell="") != replace(new[0].cell, cell=""):
-        return Comparison(name, None, "MISSING", "the cell sets something else")
-    ratio = speedup(epoch_times(old), epoch_times(new), confidence)
-    notes = []
-    if old[0].machine.fingerprint != new[0].machine.fingerprint:
-        notes.append("other machine")
-    if old[0].code.digest != new[0].code.digest:
-        notes.append("other timing code")
-    return Comparison(name, ratio, verdict(ratio, threshold), ", ".join(notes))
+def judge_together(pairs: dict[str, Contrast], settings: Settings, threshold: float) -> dict[str, Comparison]:
+    """Return the comparison of each cell's contrast of then with now."""
+    moderate = moderated(list(pairs.values()))
+    words = verdicts(moderate, settings.confidence, settings.noise_threshold)
+    confidence = simultaneous(settings.confidence, len(moderate))
+    return {
+        name: Comparison(
+            name, word, ratio_of(pair, settings.confidence), smallest_slowdown(pair, confidence, threshold), ""
+        )
+        for name, pair, word in zip(pairs, moderate, words, strict=True)
+    }
 
 
-def regressions(comparisons: list[Comparison], threshold: float) -> list[Comparison]:
-    """Return the cells that are surely slower, by more than the threshold (0.05 is 5 percent more time)."""
-    return [one for one in comparisons if one.verdict == "SLOWER" and one.ratio.estimate < 1 / (1 + threshold)]
+def _without_contrast(name: str, old: list[Record], new: list[Record], settings: Settings) -> Comparison | None:
+    """Return the comparison of a cell whose two sides cannot be held against each other, or need not be."""
+    wrong = [f"{where}: {', '.join(failed)}" for where, runs in (("in the base", old), ("here", new))
+             if (failed := _failed_gates(runs, settings))]  # fmt: skip
+    reasons = (
+        (MISSING, not new, "not here"),
+        (INVALID, wrong, f"gate failed {'; '.join(wrong)}"),
+        (NEW, not old, "not in the base"),
+        (MISSING, _data(old) != _data(new), "trained on other data"),
+        (MISSING, _settings(old) != _settings(new), "the cell sets something else"),
+    )
+    for verdict, applies, note in reasons:
+        if applies:
+            return Comparison(name, verdict, None, None, note)
+    if {run.checksum for run in old} == {run.checksum for run in new}:
+        return Comparison(name, "SAME", Interval(1.0, 1.0, 1.0), None, "the very same runs")
+    return None
 
 
-def refuse_regressions(comparisons: list[Comparison], threshold: float) -> None:
-    """Raise BenchmarkError where a cell has become slower than the threshold allows."""
-    slower = regressions(comparisons, threshold)
-    if slower:
-        named = "; ".join(f"{one.cell} {wording.ratio_with_interval(one.ratio)}" for one in slower)
-        raise BenchmarkError(f"slower than compare.threshold {threshold:g} allows: {named}")
+def _failed_gates(runs: list[Record], settings: Settings) -> list[str]:
+    """Return the hard gates that a cell's runs fail by themselves, whatever the baseline."""
+    findings = summarise_cell(runs, None, runs[0], settings).gates if runs else []
+    return [finding.gate for finding in findings if finding.severity == gates.HARD and finding.passed is False]
+
+
+def _data(runs: list[Record]) -> set[str]:
+    return {run.dataset.fingerprint for run in runs}
+
+
+def _settings(runs: list[Record]) -> set:
+    return {replace(run.cell, cell="") for run in runs}
+
+
+def what_differs(old: list[Record], new: list[Record]) -> list[str]:
+    """Return in words what else differs between two sets of runs: machine, timing code, and the stack's versions."""
+    shared = {run.checksum for run in old} & {run.checksum for run in new}
+    notes = [
+        ("other machine", {run.machine.fingerprint for run in old} != {run.machine.fingerprint for run in new}),
+        ("other timing code", {run.code.digest for run in old} != {run.code.digest for run in new}),
+        (f"{len(shared)} of the runs in common", shared),
+    ]
+    before, after = _stack(old, old + new), _stack(new, old + new)
+    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    versions = [f"other {name} {before.get(name, 'none')} -> {after.get(name, 'none')}" for name in changed]
+    return [note for note, applies in notes if applies] + versions
+
+
+def _stack(runs: list[Record], every: list[Record]) -> dict[str, str]:
+    """Return each fact of the runs' stack, several values separated by commas; only what all records tell is used."""
+    if all(getattr(run, "stack", None) for run in every):
+        facts = [run.stack.facts for run in runs]
+    else:
+        facts = [{"torch": run.machine.torch, "CUDA": run.machine.cuda or "none", "Python": run.machine.python}
+                 for run in runs]  # fmt: skip
+    names = dict.fromkeys(name for each in facts for name in each)
+    return {name: ", ".join(sorted({each.get(name, "none") for each in facts})) for name in names}

@@ -1,25 +1,42 @@
 """How the cells' epoch times went over many exports."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from epochbench.aggregate.baseline import epoch_times
+from epochbench.aggregate.compare import what_differs
+from epochbench.aggregate.machines import hardware
 from epochbench.errors import BenchmarkError
 from epochbench.records.exchange import read_export
-from epochbench.stats import Interval, typical_epoch
-from epochbench.timing.record import Record, runs_by_cell
+from epochbench.stats import Interval, speedup, typical_epoch
+from epochbench.timing.record import Dataset, Record, runs_by_cell
+
+
+@dataclass(frozen=True)
+class Series:
+    """One cell on one machine and one data set: only such times are divided by each other."""
+
+    cell: str  # its name
+    machine: str  # the hardware and the host names
+    data: str  # name and first letters of the fingerprint
+    points: list[tuple[int, Interval]]  # the export's place among all, and the typical epoch there, s
+    overall: Interval | None  # how many times faster in the newest export than in the oldest; None with one export
+    notes: list[str]  # why it is apart from the cell's first series; what else changed from one export to the next
+
+    @property
+    def name(self) -> str:
+        """Return the cell, the machine and the data in one line."""
+        return f"{self.cell}, {self.machine}, {self.data}"
 
 
 @dataclass(frozen=True)
 class History:
-    """The cells' typical epochs in each export, oldest first.
+    """The cells' typical epochs in each export, oldest first."""
 
-    `series` has the points of each cell: the export's place among `exports`, and the typical epoch there in seconds.
-    """
-
-    exports: list[str]
-    series: dict[str, list[tuple[int, Interval]]]
-    left_out: list[str]
+    exports: list[str]  # their names and days
+    series: list[Series]  # those of one cell follow each other
+    left_out: list[str]  # what was no valid record
 
 
 def read_history(paths: list[str]) -> History:
@@ -32,14 +49,48 @@ def read_history(paths: list[str]) -> History:
     exports = sorted(((Path(path).stem, read_export(path)) for path in paths), key=lambda pair: pair[1].created_at)
     return History(
         exports=[f"{stem}, {export.created_at[:10]}" for stem, export in exports],
-        series=_series([export.records for _, export in exports]),
+        series=_all_series([export.records for _, export in exports]),
         left_out=[f"{file.file}: {file.reason}" for _, export in exports for file in export.left_out],
     )
 
 
-def _series(exports: list[list[Record]]) -> dict[str, list[tuple[int, Interval]]]:
-    series = {}
+def _all_series(exports: list[list[Record]]) -> list[Series]:
+    """Return the series of every cell, one for each set of machines, data and settings that it was timed with."""
+    cells = {}
     for place, records in enumerate(exports):
         for cell, runs in runs_by_cell(records).items():
-            series.setdefault(cell, []).append((place, typical_epoch(epoch_times(runs))))
-    return series
+            cells.setdefault(cell, {}).setdefault(_kind(runs), []).append((place, runs))
+    return [
+        _series(measured, apart=_apart(next(iter(kinds)), kind))
+        for kinds in cells.values()
+        for kind, measured in kinds.items()
+    ]
+
+
+def _kind(runs: list[Record]) -> tuple:
+    """Return what must be equal for two exports' times of a cell to be divided by each other."""
+    facts = ((run.machine.fingerprint, run.dataset.fingerprint, run.cell) for run in runs)
+    return tuple(frozenset(values) for values in zip(*facts, strict=True))
+
+
+def _apart(first: tuple, kind: tuple) -> list[str]:
+    """Return in words why a series is another than the cell's first."""
+    words = ("other machine", "other data", "the cell sets something else")
+    return [word for word, one, other in zip(words, first, kind, strict=True) if one != other]
+
+
+def _series(measured: list[tuple[int, list[Record]]], apart: list[str]) -> Series:
+    oldest, newest = measured[0][1], measured[-1][1]
+    steps = pairwise(measured)
+    return Series(
+        cell=oldest[0].cell.cell,
+        machine=f"{hardware(oldest[0])} ({', '.join(dict.fromkeys(run.machine.node for run in oldest))})",
+        data=", ".join(dict.fromkeys(_data(run.dataset) for run in oldest)),
+        points=[(place, typical_epoch(epoch_times(runs))) for place, runs in measured],
+        overall=speedup(epoch_times(oldest), epoch_times(newest)) if len(measured) > 1 else None,
+        notes=apart + list(dict.fromkeys(note for (_, old), (_, new) in steps for note in what_differs(old, new))),
+    )
+
+
+def _data(dataset: Dataset) -> str:
+    return f"{dataset.name} {dataset.fingerprint[:6]}"

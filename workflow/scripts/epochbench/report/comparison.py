@@ -4,38 +4,75 @@ from pathlib import Path
 
 from epochbench import wording
 from epochbench.aggregate.compare import Comparison
-from epochbench.aggregate.history import History
-from epochbench.files import write_text
+from epochbench.aggregate.history import History, Series
+from epochbench.aggregate.outcome import Outcome
+from epochbench.documents import to_dict
+from epochbench.files import write_json, write_text
 from epochbench.report.history import draw_history
 from epochbench.report.markdown import markdown_table
 from epochbench.report.page import render_comparison
-from epochbench.stats import Interval
 
-HEADER = ("cell", "verdict", "now / then", "note")
+HEADER = ("cell", "verdict", "now / then", "slowdown it would find", "note")
 
 
-def render_console(comparisons: list[Comparison], base: str | Path) -> list[str]:
+def render_console(comparisons: list[Comparison], outcome: Outcome, base: str | Path) -> list[str]:
     """Return the comparison with an export as lines of aligned text; above 1x it is faster now."""
     rows = [HEADER, *[tuple(row.values()) for row in comparison_rows(comparisons)]]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [f"Against {Path(base).name}, above 1x is faster now:", *lines]
+    return [f"Against {Path(base).name}, above 1x is faster now:", *lines, *remarks(comparisons, outcome)]
+
+
+def remarks(comparisons: list[Comparison], outcome: Outcome) -> list[str]:
+    """Return what came of a comparison, and what it could have found, in sentences."""
+    return [line for line in (f"Outcome: {outcome.sentence}.", _sensitivity(comparisons)) if line]
+
+
+def _sensitivity(comparisons: list[Comparison]) -> str:
+    """Return the sentence on the smallest slowdowns that would have been found; empty where there is none to find."""
+    ranked = sorted((one for one in comparisons if one.smallest_slowdown is not None), key=_slowdown)
+    blind = [one.cell for one in comparisons if one.ratio and one.ratio.low is None]
+    told = f"No slowdown would be found in {', '.join(blind)}: one side has a single run." if blind else ""
+    if not ranked:
+        return told
+    steadiest, last = ranked[0], ranked[-1]
+    others = "" if last is steadiest else f", or of {_percent(last)} in {last.cell}, the least steady"
+    found = f"A slowdown of {_percent(steadiest)} in {steadiest.cell}, the steadiest cell{others}"
+    return f"{found}, would be found 8 times in 10. {told}".strip()
+
+
+def _slowdown(one: Comparison) -> float:
+    return one.smallest_slowdown
+
+
+def _percent(one: Comparison) -> str:
+    return f"{wording.significant(one.smallest_slowdown * 100, 2)} %"
 
 
 def comparison_rows(comparisons: list[Comparison]) -> list[dict[str, str]]:
     """Return a row of texts for each cell, its keys HEADER."""
-    texts = [
-        (one.cell, one.verdict, wording.ratio_with_interval(one.ratio) if one.ratio else "none", one.note)
-        for one in comparisons
-    ]
-    return [dict(zip(HEADER, row, strict=True)) for row in texts]
+    return [dict(zip(HEADER, _texts(one), strict=True)) for one in comparisons]
 
 
-def write_comparison(comparisons: list[Comparison], base: str | Path, folder: str | Path) -> None:
-    """Write comparison.md, ready to paste, and comparison.html, a page of its own."""
+def _texts(one: Comparison) -> tuple[str, ...]:
+    ratio = wording.ratio_with_interval(one.ratio) if one.ratio else "none"
+    return one.cell, one.verdict, ratio, "none" if one.smallest_slowdown is None else _percent(one), one.note
+
+
+def write_comparison(comparisons: list[Comparison], outcome: Outcome, base: str | Path, folder: str | Path) -> None:
+    """Write comparison.json for programs, comparison.md, ready to paste, and comparison.html, a page of its own.
+
+    The JSON has the base's name, the outcome's word, status and sentence, and the fields of each cell's Comparison.
+    """
     folder, rows, title = Path(folder), comparison_rows(comparisons), f"Against {Path(base).name}"
-    write_text(folder / "comparison.md", f"# {title}\n\nAbove 1x is faster now.\n\n{markdown_table(rows)}\n")
-    write_text(folder / "comparison.html", render_comparison(title, rows))
+    said = remarks(comparisons, outcome)
+    told = {"base": Path(base).name, "outcome": outcome.word, "status": outcome.status, "sentence": outcome.sentence}
+    write_json(folder / "comparison.json", told | {"cells": [to_dict(one) for one in comparisons]})
+    write_text(
+        folder / "comparison.md",
+        f"# {title}\n\nAbove 1x is faster now.\n\n{markdown_table(rows)}\n\n" + "\n\n".join(said) + "\n",
+    )
+    write_text(folder / "comparison.html", render_comparison(title, rows, remarks=said))
 
 
 def write_history(history: History, folder: str | Path) -> None:
@@ -47,14 +84,18 @@ def write_history(history: History, folder: str | Path) -> None:
 
 
 def history_rows(history: History) -> list[dict[str, str]]:
-    """Return a row of texts for each cell: its epoch time in each export, by the export's name, oldest first."""
-    rows = []
-    for cell, points in history.series.items():
-        times = {history.exports[place]: wording.interval_seconds(typical) for place, typical in points}
-        overall = {"newest / oldest": _overall([typical for _, typical in points])}
-        rows.append({"cell": cell} | dict.fromkeys(history.exports, "") | times | overall)
-    return rows
+    """Return a row of texts for each series: its epoch time in each export, by the export's name, oldest first."""
+    return [_history_row(one, history.exports) for one in history.series]
 
 
-def _overall(times: list[Interval]) -> str:
-    return f"{wording.significant(times[0].estimate / times[-1].estimate, 3)}x" if len(times) > 1 else ""
+def _history_row(series: Series, exports: list[str]) -> dict[str, str]:
+    times = {exports[place]: wording.interval_seconds(typical) for place, typical in series.points}
+    return {
+        "cell": series.cell,
+        "machine": series.machine,
+        "data": series.data,
+        **dict.fromkeys(exports, ""),
+        **times,
+        "newest / oldest": wording.ratio_with_interval(series.overall) if series.overall else "",
+        "note": ", ".join(series.notes),
+    }

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,10 +74,12 @@ def _tables_of_machines(summary: Summary) -> dict[str, list]:
     }
 
 
-def render_comparison(title: str, rows: list[dict[str, str]], figure_svg: str | None = None) -> str:
-    """Return a page with one table, and a figure above it where there is one: what changed between exports."""
+def render_comparison(
+    title: str, rows: list[dict[str, str]], figure_svg: str | None = None, remarks: Sequence[str] = ()
+) -> str:
+    """Return a page with one table on several exports, and above it a figure and remarks where there are any."""
     figure = _embeddable(figure_svg) if figure_svg else None
-    return _template("comparison.html.j2").render(title=title, rows=rows, figure=figure)
+    return _template("comparison.html.j2").render(title=title, rows=rows, figure=figure, remarks=remarks)
 
 
 def _template(name: str) -> Template:
