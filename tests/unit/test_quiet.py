@@ -74,7 +74,7 @@ def timed_with(monkeypatch, calibrations, **protocol):
     monkeypatch.setattr(tries, "time_epochs", lambda *_: timed)
     monkeypatch.setattr(tries, "calibrated", lambda *_: (Peaks({"fp32": next(reached) * 1e9}, 1e9, 1e6), LIMIT))
     monkeypatch.setattr(tries.quiet, "wait_for_quiet", lambda *_: 0.0)
-    task = Task(Cell("a", "cpu"), 1, Protocol(**protocol), "", 1, reference_flop_per_second=193e9)
+    task = Task(Cell("a", "cpu"), 1, Protocol(**({"tries": 3} | protocol)), "", 1, reference_flop_per_second=193e9)
     device = SimpleNamespace(peak_memory_bytes=lambda: 1)
     return tries.time_in_quiet(task, Solo(), None, None, [], device, None)
 

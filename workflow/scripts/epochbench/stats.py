@@ -67,14 +67,24 @@ def spread_of(runs: list[list[float]], first: int | None = None) -> Spread:
     return Spread(float(np.std(used, ddof=1)) if len(used) > 1 else None, len(used), len(logarithms))
 
 
-def half_width(sides: list[Spread], confidence: float) -> float | None:
-    """Return half the width of the interval of a sum of means of logarithms; None where a spread is not known."""
+def standard_error(sides: list[Spread]) -> tuple[float, float] | None:
+    """Return the standard error of a sum of means of logarithms, and Satterthwaite's degrees of freedom.
+
+    None where a spread is not known.
+    """
     if any(side.deviation is None for side in sides):
         return None
     total = sum(side.squared_error for side in sides)
     weights = sum(side.squared_error**2 / (side.first - 1) for side in sides)
-    freedom = total**2 / weights if weights else math.inf
-    return math.sqrt(total) * _quantile(freedom, confidence) if total else 0.0
+    return math.sqrt(total), total**2 / weights if weights else math.inf
+
+
+def half_width(sides: list[Spread], confidence: float) -> float | None:
+    """Return half the width of the interval of a sum of means of logarithms; None where a spread is not known."""
+    error = standard_error(sides)
+    if error is None:
+        return None
+    return error[0] * _quantile(error[1], confidence) if error[0] else 0.0
 
 
 # How the same samples would have been scored by others; Julia's @btime prints the minimum.

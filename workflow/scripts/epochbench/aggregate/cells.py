@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 from statistics import mean, median
 
 from epochbench.aggregate.baseline import epoch_times, first_of, is_comparable, speedup_over
-from epochbench.aggregate.contrast import cautious, contrast, verdicts
+from epochbench.aggregate.contrast import cautious, contrast_of, verdicts
 from epochbench.aggregate.machines import hardware
 from epochbench.aggregate.settings import Settings
 from epochbench.aggregate.summary import CellSummary, DistanceToLimit
@@ -59,7 +59,7 @@ def with_verdicts(cells: list[CellSummary], by_cell: dict[str, list[Record]], se
     A baseline is the same as itself, and a row without a speedup has no verdict.
     """
     held = [row for row in cells if row.speedup and row.cell != row.baseline]
-    pairs = [contrast(*(epoch_times(by_cell[name]) for name in (row.baseline, row.cell))) for row in held]
+    pairs = [contrast_of(by_cell[row.baseline], by_cell[row.cell]) for row in held]
     words = verdicts(list(map(cautious, pairs)), settings.confidence, settings.noise_threshold)
     found = dict(zip((row.cell for row in held), words, strict=True))
     return [replace(row, verdict=found.get(row.cell, "SAME" if row.speedup else None)) for row in cells]

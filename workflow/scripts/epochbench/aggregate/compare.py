@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from epochbench.aggregate.baseline import epoch_times
 from epochbench.aggregate.cells import summarise_cell
-from epochbench.aggregate.contrast import Contrast, contrast, ratio_of, smallest_slowdown, verdicts
+from epochbench.aggregate.contrast import Contrast, contrast_of, ratio_of, smallest_slowdown, verdicts
 from epochbench.aggregate.moderated import moderated
 from epochbench.aggregate.settings import Settings
 from epochbench.errors import BenchmarkError
@@ -36,7 +35,7 @@ def compare(before: list[Record], now: list[Record], settings: Settings, thresho
     found = {name: _without_contrast(name, old.get(name, []), new.get(name, []), settings) for name in {**new, **old}}
     if not found:
         raise BenchmarkError("there is no record on either side; run `snakemake --cores all` first")
-    pairs = {name: contrast(*(epoch_times(runs[name]) for runs in (old, new))) for name in found if not found[name]}
+    pairs = {name: contrast_of(old[name], new[name]) for name in found if not found[name]}
     for name, comparison in judge_together(pairs, settings, threshold).items():
         found[name] = replace(comparison, note=", ".join(what_differs(old[name], new[name])))
     return list(found.values())

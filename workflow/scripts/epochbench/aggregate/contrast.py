@@ -4,10 +4,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 from scipy.special import nctdtrinc, ndtri, stdtr, stdtrit
 
-from epochbench.stats import Interval, holm, verdict
+from epochbench.aggregate.baseline import epoch_times, first_of
+from epochbench.stats import Interval, holm, speedup, spread_of, standard_error, verdict
+from epochbench.timing.record import Record
 
 # How often the smallest slowdown that is told of would be found.
 POWER = 0.8
@@ -21,6 +22,7 @@ class Contrast:
     error: float | None  # standard error of the difference; None where one side has a single run
     freedom: float | None  # degrees of freedom of the error; None likewise
     runs: tuple[int, int]  # number of runs of each side
+    fewest: int | None = None  # the fewest runs that told a side's spread, where not all of them did
 
     @property
     def per_run(self) -> float:
@@ -28,19 +30,20 @@ class Contrast:
         return sum(1 / count for count in self.runs)
 
 
-def contrast(baseline: list[list[float]], cell: list[list[float]]) -> Contrast:
-    """Hold a cell against a baseline by Welch's unequal-variance t (Welch 1947), degrees of freedom by Satterthwaite.
+def contrast(
+    baseline: list[list[float]], cell: list[list[float]], first: tuple[int | None, int | None] = (None, None)
+) -> Contrast:
+    """Hold the runs of a cell against those of a baseline; the arguments are those of stats.speedup."""
+    sides = [spread_of(runs, count) for runs, count in zip((baseline, cell), first, strict=True)]
+    difference, counts = math.log(speedup(baseline, cell).estimate), (sides[0].runs, sides[1].runs)
+    error, freedom = standard_error(sides) or (None, None)
+    few = min(side.first for side in sides)
+    return Contrast(difference, error, float(few - 1) if freedom == math.inf else freedom, counts, few)
 
-    Each argument is a list of runs, each run a list of epoch times in seconds.
-    """
-    sides = [np.log([np.median(run) for run in runs]) for runs in (baseline, cell)]
-    difference, runs = float(sides[0].mean() - sides[1].mean()), (len(sides[0]), len(sides[1]))
-    if min(runs) < 2:
-        return Contrast(difference, None, None, runs)
-    squares = [float(side.var(ddof=1)) / len(side) for side in sides]
-    weights = sum(square**2 / (count - 1) for square, count in zip(squares, runs, strict=True))
-    freedom = sum(squares) ** 2 / weights if weights else float(min(runs) - 1)
-    return Contrast(difference, math.sqrt(sum(squares)), freedom, runs)
+
+def contrast_of(baseline: list[Record], cell: list[Record]) -> Contrast:
+    """Return the contrast of two cells' records; runs that were added later do not tell the spread."""
+    return contrast(epoch_times(baseline), epoch_times(cell), (first_of(baseline), first_of(cell)))
 
 
 def cautious(pair: Contrast) -> Contrast:
@@ -49,7 +52,7 @@ def cautious(pair: Contrast) -> Contrast:
     In the far tails, where one of many comparisons is judged, Satterthwaite's are too many: of sheets of equal cells
     11 % had a false verdict once the baseline alone had ten runs. These are never too many (Mickey and Brown 1966).
     """
-    return pair if pair.error is None else replace(pair, freedom=float(min(pair.runs) - 1))
+    return pair if pair.error is None else replace(pair, freedom=float((pair.fewest or min(pair.runs)) - 1))
 
 
 def ratio_of(pair: Contrast, confidence: float = 0.95) -> Interval:
