@@ -64,10 +64,12 @@ def deviation(losses: list[float], reference: list[float]) -> float:
 def main() -> None:
     sys.path.insert(0, str(PACKAGE))
     from epochbench.sheets import read_cells
+    from epochbench.timing.devices import lacking
 
     sheet = REPOSITORY / "config" / "cells.tsv"
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    names = sys.argv[2:] or [cell.cell for cell in read_cells(sheet) if cell.device == "cpu"]
+    able = [cell.cell for cell in read_cells(sheet) if cell.device == "cpu" and lacking(cell) is None]
+    names = sys.argv[2:] or able
     runs = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         python(MAKE, folder)

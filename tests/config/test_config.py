@@ -69,6 +69,12 @@ def test_a_run_gets_the_protocol_of_the_config():
         ({"dataset": {"mirrors": ["ftp://x"]}}, "dataset.mirrors.0: 'ftp://x' does not look as it must"),
         ({"cells": "nowhere.tsv"}, "nowhere.tsv: not readable (No such file or directory)"),
         ({"statistics": {"baseline": "cpu-x"}}, "statistics.baseline: 'cpu-x' is no cell of config/cells.tsv; there"),
+        (
+        ),
+        (
+            "statistics.best: 'cpu-x' is no cell of config/cells.tsv; there are cpu-ref",
+        ),
+        ({"devices": {"cpu_bf16": "maybe"}}, "devices.cpu_bf16: 'maybe' is not one of auto, require, skip"),
         ({"statistics": {"confidence": 1}}, "statistics.confidence: 1 must be less than 1"),
     ],
 )

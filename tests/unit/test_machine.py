@@ -3,7 +3,9 @@ import os
 
 import pytest
 
-from epochbench.timing import provenance
+from epochbench.timing import devices, provenance
+from epochbench.timing.cell import Cell
+from epochbench.timing.devices import cpu
 from epochbench.timing.machine import host, nvidia
 
 
@@ -54,3 +56,26 @@ def test_the_fingerprint_is_steady_and_knows_the_processor(monkeypatch):
     assert first == provenance.fingerprint()
     monkeypatch.setattr(host, "cpu_model", lambda: "Another CPU")
     assert provenance.fingerprint() != first
+
+
+@pytest.mark.parametrize(
+    ("flags", "computes"),
+    [
+        ("fpu avx2 avx512bw avx512vl avx512dq", True),
+        ("fpu avx2 avx512bw avx512vl", False),
+        ("fpu avx2 avx_ne_convert", True),
+        ("fp asimd bf16", True),
+        ("fpu avx2", False),
+        ("", False),
+    ],
+)
+def test_a_processor_that_does_not_compute_in_bf16_lacks_something_for_its_cells(flags, computes):
+    half, whole = (Cell("cpu-a", "cpu", precision=precision) for precision in ("bf16", "fp32"))
+    found = cpu.lacks(half, frozenset(flags.split()))
+    assert found == (None if computes else "this processor does not compute in bf16")
+    assert cpu.lacks(whole, frozenset(flags.split())) is None
+
+
+def test_the_flags_say_of_bf16_what_torch_says():
+    assert (devices.lacking(Cell("cpu-a", "cpu", precision="bf16")) is None) == cpu.CpuDevice().computes_bf16()
+    assert devices.lacking(Cell("gpu-a", "gpu", precision="bf16")) is None

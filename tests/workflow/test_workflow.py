@@ -378,3 +378,40 @@ def test_further_runs_are_timed_until_the_headline_is_sharp(fresh):
     assert fresh.jobs() == {}
     summary = json.loads(fresh.result("aggregate/summary.json").read_text())
     assert {row["cell"]: row["runs"] for row in summary["cells"]} == plan["runs"]
+
+
+SHEET_IN_BF16 = "cell\tdevice\tbatch_size\tprecision\ncpu-reference\tcpu\t100\t\ncpu-bf16\tcpu\t100\tbf16\n"
+IN_BF16, NOT_IN_BF16 = "avx2 avx512bw avx512vl avx512dq", "avx2"
+ON_A_CLUSTER = ("--executor", "cluster-generic", "--cluster-generic-submit-cmd", "false", "--jobs", "1")
+
+
+def on_a_processor(made, flags, choice):
+    """Pretend that the machine's processor has these flags alone, and ask for a cell in bf16."""
+    made.write_sheet(SHEET_IN_BF16)
+    made.config["devices"] = {"gpu": "skip", "cpu_bf16": choice}
+    host = made.folder / "workflow/scripts/epochbench/timing/machine/host.py"
+    host.write_text(host.read_text().replace('Path("/proc/cpuinfo")', 'Path("cpuinfo")'))
+    (made.folder / "cpuinfo").write_text(f"model name\t: a CPU\nflags\t\t: {flags}\n")
+
+
+@pytest.mark.parametrize(
+    ("choice", "flags", "cells"), [("auto", IN_BF16, 2), ("auto", NOT_IN_BF16, 1), ("skip", IN_BF16, 1)]
+)
+def test_a_cpu_cell_in_bf16_is_timed_where_the_processor_computes_in_it(again, choice, flags, cells):
+    on_a_processor(again, flags, choice)
+    assert again.jobs()["train_cpu"] == cells
+
+
+@pytest.mark.parametrize(
+    ("where", "choice", "said"),
+    [
+        ((), "auto", "cpu-bf16 was left out: this processor does not compute in bf16."),
+        (ON_A_CLUSTER, "auto", "cpu-bf16 was left out: jobs go to a cluster, and devices.cpu_bf16 is not require."),
+        (ON_A_CLUSTER, "require", "There are not two comparable cells yet"),
+    ],
+)
+def test_a_cpu_cell_that_is_left_out_is_said(again, where, choice, said):
+    on_a_processor(again, NOT_IN_BF16, choice)
+    printed = again.snakemake("--cores", "1", "report", *where)
+    assert said in printed
+    assert ("left out" in printed) == ("left out" in said)

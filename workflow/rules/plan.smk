@@ -22,7 +22,7 @@ from epochbench.files import is_url
 from epochbench.shard.provenance import code_digest as sharding_digest
 from epochbench.sheets import read_cells
 from epochbench.timing import provenance, stack
-from epochbench.timing.devices import accelerators
+from epochbench.timing.devices import accelerators, lacking
 
 try:
     config.update(resolve_config(config))
@@ -57,10 +57,30 @@ def gpu_cells_planned():
     return choice == "require"
 
 
-def planned_cells():
-    """Return the cells that this config and this machine allow."""
+def cells_of_devices():
+    """Return the cells whose device this config allows and this machine has."""
     devices = {"cpu": config["devices"]["cpu"], "gpu": gpu_cells_planned()}
     return [cell for cell in CELLS.values() if devices[cell.device]]
+
+
+def why_left_out(cell):
+    """Return in words why a cell is not timed though its device is there, None where it is timed.
+
+    On a cluster nobody knows the job's processor beforehand: it would fail there, or imitate bf16 many times slower.
+    """
+    choice = config["devices"]["cpu_bf16"]
+    if (cell.device, cell.precision) != ("cpu", "bf16") or choice == "require":
+        return None
+    if choice == "skip":
+        return "devices.cpu_bf16 is skip"
+    if not runs_here():
+        return "jobs go to a cluster, and devices.cpu_bf16 is not require"
+    return lacking(cell)
+
+
+def planned_cells():
+    """Return the cells that this config and this machine allow."""
+    return [cell for cell in cells_of_devices() if why_left_out(cell) is None]
 
 
 def record_path(cell, run):
@@ -97,7 +117,7 @@ def first_records(wildcards=None):
     if not records:
         raise WorkflowError(
             "No cell is left to run: devices.cpu is false, and no GPU cell is planned. "
-            f"Allow a device, or add a cell to {config['cells']}"
+            f"Allow a device, or add a cell to {config['cells']}. {' '.join(notes())}"
         )
     return records
 
@@ -136,7 +156,14 @@ def notes_on_further_runs():
 
 
 def notes_on_devices():
-    """Return a word on GPU cells that are left out."""
+    """Return a word on the cells that are left out."""
+    skipped = {cell.cell: why_left_out(cell) for cell in cells_of_devices()}
+    left_out = [f"{name} was left out: {why}." for name, why in skipped.items() if why]
+    return [*left_out, *notes_on_gpu()]
+
+
+def notes_on_gpu():
+    """Return why no GPU is timed, where none is."""
     gpu_in_sheet = any(cell.device == "gpu" for cell in CELLS.values())
     if not gpu_in_sheet or gpu_cells_planned():
         return []

@@ -8,6 +8,7 @@ A file has these names; none of them imports torch before `open_device`, so that
     open_device(cell, index)    a timing.device.Device with its arithmetic set as the cell says; raises BenchmarkError
                                 where there is none, or where it cannot do what the cell asks; what it says of its
                                 precisions and of graphs is checked here
+    lacks(cell) -> str | None   may be left out: what the device lacks to run a cell, in words
 """
 
 import importlib
@@ -30,6 +31,12 @@ def kinds(device: str) -> list[ModuleType]:
 def accelerators() -> tuple[Gpu, ...]:
     """Return the accelerators of every kind that this process may use."""
     return tuple(gpu for kind in kinds("gpu") for gpu in kind.find())
+
+
+def lacking(cell: Cell) -> str | None:
+    """Return in words why no device here can run a cell, None where one can, or where nobody tells beforehand."""
+    lacks = getattr(kind_of(cell), "lacks", None)
+    return lacks(cell) if lacks else None
 
 
 def kind_of(cell: Cell) -> ModuleType:

@@ -10,11 +10,22 @@ from epochbench.timing.machine import host
 from epochbench.timing.record import Gpu
 
 SERVES = "cpu"
+# Any of these computes in bf16, by the kernel's names: what oneDNN asks for on x86 (every processor with AVX512-BF16 or
+# AMX has the first), and Arm's own.
+BF16_FLAGS = ({"avx512bw", "avx512vl", "avx512dq"}, {"avx_ne_convert"}, {"bf16"})
 
 
 def find() -> tuple[Gpu, ...]:
     """Return no accelerator."""
     return ()
+
+
+def lacks(cell: Cell, flags: frozenset[str] | None = None) -> str | None:
+    """Return what this processor lacks to run a cell, by its flags; None where it lacks nothing."""
+    flags = host.cpu_flags() if flags is None else flags
+    if cell.precision == "bf16" and not any(needed <= flags for needed in BF16_FLAGS):
+        return "this processor does not compute in bf16"
+    return None
 
 
 def prepare(environment: MutableMapping[str, str]) -> None:

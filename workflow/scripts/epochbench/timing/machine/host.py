@@ -72,6 +72,16 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
+@cache
+def cpu_flags() -> frozenset[str]:
+    """Return what the kernel says that the processor can do, in its own words; empty where it does not tell."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                return frozenset(line.split(":", 1)[1].split())
+    return frozenset()
+
+
 def sockets() -> int | None:
     """Return the number of processor sockets, or None where the kernel does not tell."""
     packages = {_read(path) for path in _cpu_folder().glob("cpu[0-9]*/topology/physical_package_id")}
