@@ -70,10 +70,14 @@ def test_a_run_gets_the_protocol_of_the_config():
         ({"cells": "nowhere.tsv"}, "nowhere.tsv: not readable (No such file or directory)"),
         ({"statistics": {"baseline": "cpu-x"}}, "statistics.baseline: 'cpu-x' is no cell of config/cells.tsv; there"),
         (
+            {"statistics": {"baseline": "cpu-x@a"}},
+            "statistics.baseline: 'cpu-x@a' is another machine's, but results.im",
         ),
         (
+            {"statistics": {"best": "cpu-x"}},
             "statistics.best: 'cpu-x' is no cell of config/cells.tsv; there are cpu-ref",
         ),
+        ({"statistics": {"best": "cpu-reference"}}, "statistics.best: 'cpu-reference' is the baseline too"),
         ({"devices": {"cpu_bf16": "maybe"}}, "devices.cpu_bf16: 'maybe' is not one of auto, require, skip"),
         ({"statistics": {"confidence": 1}}, "statistics.confidence: 1 must be less than 1"),
     ],

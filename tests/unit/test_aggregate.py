@@ -12,7 +12,7 @@ from epochbench.aggregate.summary import Missing, Summary
 from epochbench.aggregate.tables import epoch_table, summary_table, write_tables
 from epochbench.errors import BenchmarkError
 from epochbench.records.exchange import Quarantined
-from epochbench.timing.record import Dataset, seal
+from epochbench.timing.record import Code, Dataset, seal
 
 SETTINGS = Settings()
 SLOW = runs("cpu-reference", (2.0, 2.1, 2.2))
@@ -29,8 +29,10 @@ def test_without_a_gpu_the_fastest_cpu_cell_leads():
     summary = aggregate(SLOW + TUNED, SETTINGS, ["No GPU was found on this machine, so no GPU was timed."])
     assert summary.headline.best == "cpu-tuned"
     first, second = summary.answer
-    assert first.startswith("cpu-reference 2.1 s, cpu-tuned 1.0 s an epoch: 2.0x (1.8")
-    assert "50 % less time" in first
+    assert first == (
+        "On A CPU, 8 cores, cpu-tuned in fp32 trains 2.0x (1.8\N{EN DASH}2.2) as fast as cpu-reference in fp32: "
+        "1.0 s an epoch against 2.1 s, 50 % less time."
+    )
     assert second == "No GPU was found on this machine, so no GPU was timed."
 
 
@@ -39,7 +41,107 @@ def test_with_a_gpu_it_leads_and_the_best_cpu_cell_is_said_beside_it():
     assert summary.headline.best == "gpu-best"
     assert summary.headline.fair.cell == "cpu-tuned"
     assert summary.headline.fair.speedup.estimate == pytest.approx(50)
-    assert "Against the best CPU cell: cpu-tuned" in summary.answer[1]
+    assert f"Against the best CPU cell: {summary.headline.fair.sentence}" in summary.answer[1]
+    assert "cpu-tuned" in summary.headline.fair.sentence
+
+
+def test_the_headline_names_hardware_precision_and_devices_of_both_sides():
+    four = runs("gpu-four", (0.01, 0.01, 0.01), precision="bf16", processes=4)
+    assert aggregate(SLOW + four, SETTINGS, []).headline.sentence == (
+        "4 x NVIDIA H200 in bf16 train 210x (190\N{EN DASH}240) as fast as A CPU, 8 cores, in fp32: "
+        "10.0 ms an epoch (gpu-four) against 2.1 s (cpu-reference), 99.52 % less time."
+    )
+
+
+def test_a_ratio_at_equal_precision_stands_beside():
+    fast = runs("gpu-bf16", (0.01, 0.01, 0.01), precision="bf16")
+    halved = runs("cpu-bf16", (0.5, 0.5, 0.5), precision="bf16")
+    leading = aggregate(SLOW + TUNED + halved + GPU + fast, SETTINGS, []).headline
+    assert (leading.best, leading.fair.cell) == ("gpu-bf16", "cpu-bf16")
+    pairs = [(one.precision, one.slow, one.fast, one.speedup.estimate) for one in leading.equal_precision]
+    assert sorted(pairs) == [
+        ("bf16", "cpu-bf16", "gpu-bf16", pytest.approx(50)),
+        ("fp32", "cpu-tuned", "gpu-best", pytest.approx(50)),
+    ]
+    # In bf16 the fair comparison says it already.
+    assert [one.sentence for one in leading.beside] == [
+        "In fp32 on both sides, gpu-best trains 50x (45\N{EN DASH}56) as fast as cpu-tuned: "
+        "21 ms an epoch against 1.0 s."
+    ]
+
+
+def test_a_ratio_at_equal_precision_stands_beside_on_a_cpu_alone():
+    halved = runs("cpu-bf16", (0.5, 0.5, 0.5), precision="bf16")
+    (one,) = aggregate(SLOW + TUNED + halved, SETTINGS, []).headline.equal_precision
+    assert (one.precision, one.slow, one.fast) == ("fp32", "cpu-reference", "cpu-tuned")
+
+
+def test_the_best_cpu_cell_is_the_fastest_even_where_that_is_the_baseline():
+    slower = runs("cpu-slower", (4.0, 4.0, 4.0))
+    assert aggregate(SLOW + slower + GPU, SETTINGS, []).headline.fair is None
+
+
+def imported(cell, medians, **changes):
+    """Runs as they come with an export of another machine."""
+    here = runs(cell, medians, **changes)
+    return [seal(replace(run, cell=replace(run.cell, cell=f"{cell}@node7"))) for run in here]
+
+
+OTHER_CODE = Code("beef", None)
+THEIRS = imported("gpu-best", (0.001, 0.001, 0.001), code=OTHER_CODE)
+
+
+def test_an_import_never_leads_by_itself():
+    theirs = THEIRS + imported("cpu-tuned", (0.1, 0.1, 0.1))
+    summary = aggregate(SLOW + TUNED + theirs, SETTINGS, [])
+    assert (summary.headline.best, summary.headline.fair) == ("cpu-tuned", None)
+    assert not any("@" in rung.cell for rung in summary.ladder)
+    found = {gate.gate: gate.sentence for gate in summary.cells[0].gates}["fair baseline"]
+    assert "2.00 times" in found
+
+
+def test_the_gate_says_what_holds_of_an_import():
+    row = rows(SLOW + THEIRS)["gpu-best@node7"]
+    (finding,) = [gate for gate in row.gates if gate.gate == "same data, same code"]
+    assert finding.passed
+    assert finding.sentence == "Its own runs agree. The baseline, timed elsewhere, has the same images and other code."
+    alone = rows(THEIRS)["gpu-best@node7"]
+    assert "there is no baseline" in {gate.gate: gate.sentence for gate in alone.gates}["same data, same code"]
+
+
+def test_an_import_leads_where_the_config_names_it_and_the_difference_is_said():
+    machine = replace(THEIRS[0].machine, torch="2.11", cuda="13.0")
+    theirs = [seal(replace(run, machine=machine)) for run in THEIRS]
+    leading = aggregate(SLOW + TUNED + theirs, Settings(best="gpu-best@node7"), []).headline
+    assert (leading.baseline, leading.best, leading.fair.cell) == ("cpu-reference", "gpu-best@node7", "cpu-tuned")
+    unlike = ", but with other timing code, torch 2.11 against 2.15 and CUDA 13.0 against none."
+    assert leading.sentence.endswith(unlike)
+    assert leading.fair.sentence.endswith(unlike)
+
+
+def test_a_baseline_that_is_only_imported_leads_nothing_until_the_config_names_both():
+    theirs = imported("cpu-reference", (2.0, 2.1, 2.2))
+    summary = aggregate(GPU + theirs, SETTINGS, [])
+    assert summary.headline is None
+    assert "The baseline cpu-reference@node7 was not timed here" in summary.answer[1]
+    named = aggregate(GPU + theirs, Settings(baseline="cpu-reference@node7", best="gpu-best"), [])
+    assert (named.headline.baseline, named.headline.best) == ("cpu-reference@node7", "gpu-best")
+
+
+@pytest.mark.parametrize(
+    ("best", "reason"),
+    [
+        ("cpu-lost", "'cpu-lost' has no record"),
+        ("cpu-wrong", "'cpu-wrong' failed a hard gate"),
+        ("cpu-small-batch", "'cpu-small-batch' has other data, another network or another batch size"),
+    ],
+)
+def test_a_named_cell_that_cannot_lead_is_said(best, reason):
+    wrong = [replace(run, code=replace(run.code, commit="edited")) for run in runs("cpu-wrong", (0.1, 0.1, 0.1))]
+    small = runs("cpu-small-batch", (0.5, 0.5, 0.5), batch_size=100)
+    summary = aggregate(SLOW + TUNED + wrong + small, Settings(best=best), [])
+    assert summary.headline is None
+    assert any(reason in note for note in summary.notes)
 
 
 def test_an_identical_cell_is_as_fast_as_the_baseline():
@@ -156,9 +258,17 @@ def test_the_runs_of_a_cell_are_found_wherever_they_stand():
     assert rows(scattered)["cpu-reference"].runs == 3
 
 
-def test_a_wrong_baseline_gives_no_headline():
+def test_a_wrong_baseline_is_nobodys_denominator():
     wrong = [replace(run, code=replace(run.code, commit="edited")) for run in SLOW]
-    assert aggregate(wrong + TUNED, SETTINGS, []).headline is None
+    other = runs("resnet-reference", (8.0, 8.0, 8.1), model="resnet18")
+    summary = aggregate(wrong + TUNED + other, SETTINGS, [])
+    by_name = {row.cell: row for row in summary.cells}
+    assert summary.headline is None
+    for row in (by_name["cpu-reference"], by_name["cpu-tuned"]):
+        assert (row.baseline, row.speedup, row.verdict) == (None, None, None)
+        assert "no speedup, since cpu-reference failed a hard gate" in row.flags
+    assert by_name["resnet-reference"].speedup.estimate == 1
+    assert "The baseline 'cpu-reference' failed a hard gate, so there is no speedup over it." in summary.answer[1]
 
 
 def test_a_baseline_far_behind_the_best_cpu_cell_is_a_warning():

@@ -10,6 +10,7 @@ from epochbench.errors import BenchmarkError
 from epochbench.files import is_url
 from epochbench.schemas import explain, load_schema, mistakes, with_defaults
 from epochbench.sheets import parse_cells, parse_published
+from epochbench.timing.cell import is_imported
 from epochbench.timing.protocol import Protocol
 
 
@@ -91,8 +92,18 @@ def _check_timing(timing: dict) -> list[str]:
 def _check_sheets(config: dict) -> list[str]:
     cells, problems = parse_cells(config["cells"])
     problems = problems + parse_published(config["published"])[1]
-    baseline = config["statistics"]["baseline"]
-    if not problems and baseline not in [cell.cell for cell in cells]:
-        names = ", ".join(cell.cell for cell in cells)
-        problems.append(f"statistics.baseline: '{baseline}' is no cell of {config['cells']}; there are {names}")
+    return problems or _check_named(config, [cell.cell for cell in cells])
+
+
+def _check_named(config: dict, names: list[str]) -> list[str]:
+    """Return a line for each cell that statistics names and that can have no record."""
+    problems, asked = [], {key: config["statistics"][key] for key in ("baseline", "best")}
+    for key, cell in asked.items():
+        if is_imported(cell) and not config["results"]["import"]:
+            problems.append(f"statistics.{key}: '{cell}' is another machine's, but results.import names no export")
+        elif not is_imported(cell) and cell not in ([*names, ""] if key == "best" else names):
+            there = ", ".join(names)
+            problems.append(f"statistics.{key}: '{cell}' is no cell of {config['cells']}; there are {there}")
+    if asked["best"] == asked["baseline"]:
+        problems.append(f"statistics.best: '{asked['best']}' is the baseline too; name another cell, or none")
     return problems

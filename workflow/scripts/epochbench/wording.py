@@ -74,6 +74,11 @@ def less_time_percent(interval: Interval) -> str:
     return f"{abs(share):,.{max(0, decimals)}f} % {'less' if share >= 0 else 'more'} time"
 
 
+def listed(words: list[str]) -> str:
+    """Write words as a list: a; a and b; a, b and c."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
 def count(value: float) -> str:
     """Write a whole number with its thousands apart."""
     return f"{value:,.0f}"

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from epochbench.aggregate.answer import answer
-from epochbench.aggregate.baseline import baseline_name, baselines
+from epochbench.aggregate.baseline import baseline_name, baselines, does_the_same_work, without_wrong_baselines
 from epochbench.aggregate.break_even import break_even
 from epochbench.aggregate.cells import summarise_cell, with_verdicts
 from epochbench.aggregate.disturbed import best_calibrations, counting_runs, tries_of
-from epochbench.aggregate.headline import does_the_same_work, headline
+from epochbench.aggregate.headline import headline, reservations
 from epochbench.aggregate.ladder import ladder
 from epochbench.aggregate.machines import code_versions, differences, machines
 from epochbench.aggregate.settings import Settings
@@ -45,11 +45,10 @@ def aggregate(
         )
         for name, runs in by_cell.items()
     ]
-    cells = _judge_baseline(cells, settings.baseline)
+    cells = _judge_baseline(without_wrong_baselines(cells), settings.baseline)
     leading, used = headline(cells, settings, by_cell), machines(records)
-    disturbed = [f"{row.disturbed_runs} of {row.cell}" for row in cells if row.disturbed_runs]
-    notes = [f"Disturbed by other work: runs {', '.join(disturbed)}; the page says how."] * bool(disturbed) + notes
-    notes = [*_reservations(reference, settings.baseline, by_cell), *notes, *_losses(left_out, failed)]
+    notes = [*_synthetic(reference), *reservations(cells, settings), *_disturbed(cells), *notes]
+    notes += _losses(left_out, failed)
     return Summary(
         dataset=reference.dataset,
         settings=settings,
@@ -68,11 +67,15 @@ def aggregate(
     )
 
 
-def _reservations(reference: Record, baseline: str, by_cell: dict[str, list[Record]]) -> list[str]:
-    """Return a note where the images are made up, and one where the baseline was not timed."""
-    synthetic = "The images are synthetic, a stand-in for CIFAR-10." if reference.dataset.synthetic else ""
-    missing = "" if baseline in by_cell else f"The baseline '{baseline}' has no record, so there is no speedup."
-    return [note for note in (synthetic, missing) if note]
+def _synthetic(reference: Record) -> list[str]:
+    """Return a note where the images are made up."""
+    return ["The images are synthetic, a stand-in for CIFAR-10."] if reference.dataset.synthetic else []
+
+
+def _disturbed(cells: list[CellSummary]) -> list[str]:
+    """Return a note where runs ended disturbed, after all their tries."""
+    told = [f"{row.disturbed_runs} of {row.cell}" for row in cells if row.disturbed_runs]
+    return [f"Disturbed by other work: runs {', '.join(told)}; the page says how."] if told else []
 
 
 def _losses(left_out: Sequence[Quarantined], failed: Sequence[Missing]) -> list[str]:
@@ -86,11 +89,11 @@ def _losses(left_out: Sequence[Quarantined], failed: Sequence[Missing]) -> list[
 
 
 def _judge_baseline(cells: list[CellSummary], name: str) -> list[CellSummary]:
-    """Add to the baseline's row how far it is behind the best CPU cell that does the same work."""
+    """Add to the baseline's row how far it is behind the best CPU cell that was timed here and does the same work."""
     base = next((row for row in cells if row.cell == name), None)
-    if base is None:
+    if base is None or not base.valid:
         return cells
-    rivals = [row for row in cells if row.device == "cpu" and row.valid and does_the_same_work(row, base)]
+    rivals = [row for row in cells if row.device == "cpu" and row.counts and does_the_same_work(row, base)]
     seconds = base.epoch_seconds.estimate
     finding = gates.fair_baseline(seconds, min((row.epoch_seconds.estimate for row in rivals), default=seconds))
     return [replace(row, gates=[*row.gates, finding]) if row is base else row for row in cells]

@@ -1,5 +1,8 @@
 """What a cell is compared with."""
 
+from dataclasses import replace
+
+from epochbench.aggregate.summary import CellSummary
 from epochbench.stats import Interval, speedup
 from epochbench.timing.record import Record
 
@@ -24,6 +27,17 @@ def baselines(name: str, by_cell: dict[str, list[Record]]) -> dict[str, list[Rec
     return first | {base[0].cell.model: base}
 
 
+def without_wrong_baselines(cells: list[CellSummary]) -> list[CellSummary]:
+    """Return the cells without any speedup over a cell that failed a hard gate: a wrong number divides nothing."""
+    wrong = {row.cell for row in cells if not row.valid}
+    return [_without_speedup(row) if row.baseline in wrong else row for row in cells]
+
+
+def _without_speedup(row: CellSummary) -> CellSummary:
+    flag = f"no speedup, since {row.baseline} failed a hard gate"
+    return replace(row, baseline=None, speedup=None, verdict=None, flags=[*row.flags, flag])
+
+
 def is_comparable(record: Record, baseline: Record) -> bool:
     """Tell whether a ratio of two cells means anything: the same data and the same network."""
     return (record.dataset.fingerprint, record.cell.model) == (baseline.dataset.fingerprint, baseline.cell.model)
@@ -46,3 +60,14 @@ def first_of(runs: list[Record]) -> int | None:
 def epoch_times(runs: list[Record]) -> list[list[float]]:
     """Return the timed epochs of each run, in seconds."""
     return [run.timing.epoch_seconds for run in runs]
+
+
+def node_of(cell: str) -> str:
+    """Return the node in the name of an imported cell, an empty text for a cell that was timed here."""
+    return cell.partition("@")[2]
+
+
+def does_the_same_work(row: CellSummary, base: CellSummary) -> bool:
+    """Tell whether a cell does the baseline's work: the same data, network and batch size."""
+    one, other = row.settings, base.settings
+    return row.speedup is not None and (one.model, one.batch_size) == (other.model, other.batch_size)

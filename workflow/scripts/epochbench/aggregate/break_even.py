@@ -6,13 +6,14 @@ from epochbench.aggregate.summary import Batch, BreakEven, CellSummary, Headline
 def break_even(cells: list[CellSummary], headline: Headline | None) -> BreakEven | None:
     """Return when the headline's GPU cell pays, against the best CPU cell where there is one, or else the baseline.
 
-    None without a GPU in the headline.
+    None without a GPU to lead, or without a CPU to compare it with.
     """
-    rows = {row.cell: row for row in cells}
-    if headline is None or rows[headline.best].device != "gpu":
+    if headline is None:
         return None
-    gpu = rows[headline.best]
-    cpu = rows[headline.fair.cell if headline.fair else headline.baseline]
+    rows = {row.cell: row for row in cells}
+    gpu, cpu = rows[headline.best], rows[headline.fair.cell if headline.fair else headline.baseline]
+    if (gpu.device, cpu.device) != ("gpu", "cpu"):
+        return None
     extra = sum(late - early for late, early in zip(_before_the_clock(gpu), _before_the_clock(cpu), strict=True))
     gain = cpu.epoch_seconds.estimate - gpu.epoch_seconds.estimate
     batches = _batches(cells)

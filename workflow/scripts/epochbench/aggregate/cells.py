@@ -5,7 +5,7 @@ from statistics import mean, median
 
 from epochbench.aggregate.baseline import epoch_times, first_of, is_comparable, speedup_over
 from epochbench.aggregate.contrast import cautious, contrast_of, verdicts
-from epochbench.aggregate.machines import hardware
+from epochbench.aggregate.machines import devices_used, hardware, hardware_used
 from epochbench.aggregate.settings import Settings
 from epochbench.aggregate.summary import CellSummary, DistanceToLimit
 from epochbench.records import gates, run_gates
@@ -31,7 +31,7 @@ def summarise_cell(runs: list[Record], base: list[Record] | None, reference: Rec
     return CellSummary(
         cell=first.cell.cell,
         device=first.cell.device,
-        hardware=hardware(first),
+        hardware=hardware_used(first),
         settings=first.cell,
         runs=len(runs),
         epoch_seconds=typical,
@@ -48,7 +48,7 @@ def summarise_cell(runs: list[Record], base: list[Record] | None, reference: Rec
         **_training(runs),
         **_conditions(runs),
         limit=_distance_to_limit(runs, typical.estimate),
-        cost_per_epoch=_cost(typical.estimate, hardware(first), settings.per_hour),
+        cost_per_epoch=_cost(typical.estimate * devices_used(first), hardware(first), settings.per_hour),
         tries=[],
     )
 
@@ -69,7 +69,7 @@ def _findings(runs: list[Record], base: list[Record] | None) -> list[Finding]:
     """Return each gate's worst finding over the runs, and what the runs are only together."""
     return [
         *gates.worst([gates.findings(run) for run in runs]),
-        gates.same_data_same_code(runs, base or runs),
+        gates.same_data_same_code(runs, base or []),
         gates.one_kind_of_machine([hardware(run) for run in runs]),
         run_gates.one_stack(runs),
         run_gates.repeatable(epoch_times(runs), sum(bool(run.tries and run.tries[-1].disturbed_by) for run in runs)),
@@ -148,7 +148,7 @@ def _distance_to_limit(runs: list[Record], seconds: float) -> DistanceToLimit | 
 
 
 def _cost(seconds: float, name: str, per_hour: dict[str, float]) -> float | None:
-    """Return the price of an epoch, by the hardware's name, with or without its cores."""
+    """Return the price of so many seconds of one device, by the hardware's name, with or without its cores."""
     price = per_hour.get(name) or per_hour.get(name.rsplit(",", 1)[0])
     return None if price is None else seconds / SECONDS_PER_HOUR * price
 

@@ -13,6 +13,17 @@ def hardware(record: Record) -> str:
     return machine.gpu.name if machine.gpu else f"{machine.cpu}, {machine.cores_usable} cores"
 
 
+def hardware_used(record: Record) -> str:
+    """Return the same with the number of devices before it, where a cell used several: 4 x NVIDIA H200."""
+    count = devices_used(record)
+    return f"{count} x {hardware(record)}" if count > 1 else hardware(record)
+
+
+def devices_used(record: Record) -> int:
+    """Return how many devices a cell used: each process has a GPU of its own, while all share the processor."""
+    return record.cell.processes if record.machine.gpu else 1
+
+
 def machines(records: list[Record]) -> list[MachineSummary]:
     """Return every machine that a record names, once, with the highest peaks that any of its runs reached."""
     known = {}

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Settings:
-    """How samples become numbers: the baseline's name, the intervals' confidence, what counts as noise, and prices."""
+    """How samples become numbers: which cells are compared, the intervals' confidence, what is noise, and prices."""
 
     baseline: str = "cpu-reference"  # the cell that every speedup is over
+    best: str = ""  # the cell that leads; empty for the fastest that was timed here
     confidence: float = 0.95  # of every interval
     noise_threshold: float = 0.02  # relative change that counts as noise
     currency: str = "EUR"  # the word behind every price

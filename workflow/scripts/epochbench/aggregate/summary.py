@@ -43,7 +43,7 @@ class CellSummary:
 
     cell: str  # its name, with @node behind it where it was imported
     device: str  # cpu or gpu
-    hardware: str  # the GPU's name, or the CPU's with its usable cores
+    hardware: str  # the GPU's name, with their number before it where there are several; or the CPU's and its cores
     settings: Cell  # the row of the sheet
     runs: int  # number of runs
     epochs: int  # timed epochs of all runs
@@ -103,23 +103,42 @@ class Fair:
 
 
 @dataclass(frozen=True)
+class EqualPrecision:
+    """The fastest cells of both sides that compute in one precision."""
+
+    precision: str  # of both
+    slow: str  # the fastest cell of the baseline's device; the baseline where both sides are one device
+    fast: str  # the fastest cell of the leading cell's device
+    speedup: Interval  # how many times faster
+    sentence: str  # the same in words
+
+
+@dataclass(frozen=True)
 class Headline:
-    """The comparison to lead with."""
+    """The comparison to lead with, of cells that were timed here unless the config names others."""
 
     baseline: str  # the slower side: the baseline's cell
-    best: str  # the fastest GPU cell, or the fastest CPU cell without a GPU
+    best: str  # the fastest GPU cell, the fastest CPU cell without a GPU, or the cell that the config names
+    speedup: Interval  # how many times faster the best is than the baseline
+    sentence: str  # the comparison in words: hardware, number of devices and precision of both sides
     fair: Fair | None  # None where the fastest CPU cell is one of the two
-    sentence: str  # the comparison in words
+    equal_precision: list[EqualPrecision]  # one for each precision that both sides have
     replay: dict[str, float]  # the speedup by each other estimator, over all epochs
+
+    @property
+    def beside(self) -> list[EqualPrecision]:
+        """Return the ratios at equal precision that neither the headline nor its fair comparison says already."""
+        said = {(self.baseline, self.best), (self.fair.cell, self.best) if self.fair else None}
+        return [one for one in self.equal_precision if (one.slow, one.fast) not in said]
 
 
 @dataclass(frozen=True)
 class Rung:
-    """One step of the ladder: a cell that differs from the one before in one setting."""
+    """One step from the headline's baseline to its best cell; the factors multiply to its ratio."""
 
     cell: str  # its name
     device: str  # cpu or gpu
-    changed: str | None  # what it changes; None for the first
+    changed: str | None  # all that it changes, in words; None for the first
     seconds: float  # its typical epoch, s
     factor: Interval | None  # how many times faster than the rung before; None for the first
 
@@ -214,7 +233,7 @@ class Summary:
     dataset: Dataset  # what the baseline, or else the first record, was trained on
     settings: Settings  # how samples became numbers
     headline: Headline | None  # None without two comparable cells
-    ladder: list[Rung]  # the ratio, one change at a time; empty with fewer than two rungs
+    ladder: list[Rung]  # the headline's ratio, one change at a time; empty where the sheet is no chain to it
     break_even: BreakEven | None  # None without a GPU in the headline
     code: list[CodeVersion]  # every version of the code that measured
     gates: list[GateDemand]  # the gates that judge each record

@@ -228,17 +228,24 @@ def untouched(record: Record) -> Verdict:
 def same_data_same_code(records: list[Record], baseline: list[Record]) -> Finding:
     """All runs of a cell and of the baseline saw the same images and were measured by the same code.
 
-    Runs of another machine's export (cell@node) may differ from ours, which the page notes, but not among themselves.
+    Runs of another machine's export (cell@node) may differ from ours, which is said, but not among themselves.
     """
-    imported = [record for record in [*records, *baseline] if is_imported(record.cell.cell)]
-    every = records if imported else [*records, *baseline]
-    data = len({record.dataset.fingerprint for record in every})
-    code = len({record.code.digest for record in every})
-    passed = data == code == 1
-    sentence = "The same images and the same code as the baseline."
-    if not passed:
-        sentence = f"{data} different data fingerprints and {code} different code digests, the baseline's included."
-    return Finding("same data, same code", HARD, passed, sentence)
+    every, imported = [*records, *baseline], any(is_imported(run.cell.cell) for run in [*records, *baseline])
+    data, code = _data_and_code(every)
+    if (data, code) == (1, 1):
+        of_all = "as the baseline" if baseline else "in all its runs; there is no baseline"
+        return Finding("same data, same code", HARD, True, f"The same images and the same code {of_all}.")
+    if imported and _data_and_code(records) == (1, 1):
+        images, source = ("the same" if count == 1 else "other" for count in (data, code))
+        said = f"Its own runs agree. The baseline, timed elsewhere, has {images} images and {source} code."
+        return Finding("same data, same code", HARD, True, said)
+    sentence = f"{data} different data fingerprints and {code} different code digests, the baseline's included."
+    return Finding("same data, same code", HARD, False, sentence)
+
+
+def _data_and_code(records: list[Record]) -> tuple[int, int]:
+    """Count the different images and the different versions of the timing code."""
+    return len({run.dataset.fingerprint for run in records}), len({run.code.digest for run in records})
 
 
 def one_kind_of_machine(hardware: list[str]) -> Finding:
