@@ -1,10 +1,13 @@
-from dataclasses import replace
+import math
+from dataclasses import asdict, replace
 
 import pytest
+from support import REPOSITORY
 from unit.examples import runs
 
 from epochbench.aggregate.aggregate import aggregate
 from epochbench.aggregate.settings import Settings
+from epochbench.sheets import read_cells
 from epochbench.timing.record import seal
 
 
@@ -15,29 +18,85 @@ def summary(records, **settings):
 CPU = (
     runs("cpu-one-thread", (8.0, 8.1, 8.0), threads=1)
     + runs("cpu-reference", (4.0, 4.0, 4.1))
-    + runs("cpu-best", (2.0, 2.0, 2.0), allocator="tuned")
+    + runs("cpu-allocator", (3.0, 3.1, 3.0), allocator="tuned")
+    + runs("cpu-best", (2.0, 2.0, 2.0), allocator="tuned", memory_format="onednn")
 )
 GPU = runs("gpu-reference", (0.2, 0.2, 0.2)) + runs("gpu-best", (0.1, 0.1, 0.1), precision="tf32")
 
 
-def test_the_ladder_names_each_change_and_multiplies_up_to_the_whole_ratio():
-    rungs = summary(CPU + GPU).ladder
-    assert [rung.changed for rung in rungs] == [
-        None, "threads: 1 to all", "allocator: system to tuned", "CPU to GPU", "precision: fp32 to tf32",
+CROSSING = "CPU to GPU, and with it memory_format: onednn to contiguous, allocator: tuned to system"
+
+
+def adds_up(made):
+    """The rungs go from the baseline to the best cell, and their factors multiply to the headline's ratio."""
+    rungs, leading = made.ladder, made.headline
+    assert (rungs[0].cell, rungs[-1].cell) == (leading.baseline, leading.best)
+    assert math.prod(rung.factor.estimate for rung in rungs[1:]) == pytest.approx(leading.speedup.estimate, rel=1e-12)
+    return [(rung.cell, rung.changed) for rung in rungs]
+
+
+def test_the_ladder_goes_from_the_baseline_to_the_best_cell_and_multiplies_to_the_headline():
+    assert adds_up(summary(CPU + GPU)) == [
+        ("cpu-reference", None),
+        ("cpu-allocator", "allocator: system to tuned"),
+        ("cpu-best", "memory_format: contiguous to onednn"),
+        ("gpu-reference", CROSSING),
+        ("gpu-best", "precision: fp32 to tf32"),
+    ]
+
+
+def test_without_a_gpu_the_ladder_ends_at_the_best_cpu_cell_wherever_that_stands():
+    branch = runs("cpu-branch", (2.5, 2.5, 2.5), allocator="tuned", precision="bf16")
+    assert adds_up(summary(CPU + branch))[-1] == ("cpu-best", "memory_format: contiguous to onednn")
+    branch = runs("cpu-branch", (1.5, 1.5, 1.5), allocator="tuned", precision="bf16")
+    assert adds_up(summary(CPU + branch))[-2:] == [
+        ("cpu-allocator", "allocator: system to tuned"), ("cpu-branch", "precision: fp32 to bf16"),
     ]  # fmt: skip
-    product = 1.0
-    for rung in rungs[1:]:
-        product *= rung.factor.estimate
-    assert product == pytest.approx(rungs[0].seconds / rungs[-1].seconds)
 
 
-def test_a_ladder_ends_where_two_settings_change_at_once():
-    more = runs("cpu-other", (1.0, 1.0, 1.0), memory_format="channels_last", layers="pool_first")
-    assert [rung.cell for rung in summary(CPU + more).ladder] == ["cpu-one-thread", "cpu-reference", "cpu-best"]
+def test_where_the_device_changes_both_sides_compute_in_one_precision():
+    branch = runs("cpu-bf16", (1.0, 1.0, 1.0), allocator="tuned", precision="bf16")
+    rungs = adds_up(summary(CPU + branch + GPU))
+    assert rungs[2:4] == [("cpu-best", "memory_format: contiguous to onednn"), ("gpu-reference", CROSSING)]
 
 
-def test_one_cell_is_no_ladder():
+def wrong(records):
+    """The same runs, changed after they were written."""
+    return [replace(run, checksum="0" * 64) for run in records]
+
+
+def test_a_rung_that_failed_a_hard_gate_is_left_out_and_its_neighbours_are_compared():
+    rungs = adds_up(summary(CPU[:6] + wrong(CPU[6:9]) + CPU[9:] + GPU))
+    assert rungs[1] == ("cpu-best", "memory_format: contiguous to onednn, allocator: system to tuned")
+    rungs = adds_up(summary(CPU + wrong(GPU[:3]) + GPU[3:]))
+    assert [cell for cell, _ in rungs[-2:]] == ["cpu-best", "gpu-best"]
+    assert "precision: fp32 to tf32" in rungs[-1][1]
+
+
+def test_cells_that_are_no_chain_give_no_ladder():
+    leap = runs("cpu-leap", (1.0, 1.0, 1.0), memory_format="channels_last", layers="pool_first")
+    assert summary(CPU + leap).ladder == []
+    assert summary(CPU + leap + GPU).ladder == []
+    leap = runs("gpu-leap", (0.05, 0.05, 0.05), memory_format="channels_last", execution="cuda_graph")
+    assert summary(CPU + GPU + leap).ladder == []
     assert summary(runs()).ladder == []
+
+
+def test_a_single_step_from_device_to_device_is_the_headline_itself():
+    assert summary(runs() + GPU[:3]).ladder == []
+
+
+def test_the_shipped_sheets_cells_are_a_ladder():
+    """Whichever of the fast cells turns out the best."""
+    sheet = read_cells(REPOSITORY / "config" / "cells.tsv")
+    for last in ("cpu-onednn", "cpu-bf16"):
+        made = []
+        for place, cell in enumerate(sheet):
+            seconds = (1.0 if cell.cell == last else 9.0 - place / 10) if cell.device == "cpu" else 0.5 - place / 100
+            settings = {name: value for name, value in asdict(cell).items() if name not in ("cell", "device")}
+            made += runs(cell.cell, (seconds, seconds, seconds), **settings)
+        assert len(adds_up(summary(made))) == 13
+        assert adds_up(summary([run for run in made if run.cell.device == "cpu"]))[-1][0] == last
 
 
 def test_break_even_is_the_extra_start_over_the_gain_of_an_epoch():
@@ -64,6 +123,9 @@ def test_an_epoch_costs_its_share_of_an_hour():
     priced = {row.cell: row.cost_per_epoch for row in summary(GPU + CPU, per_hour={"NVIDIA H200": 3.6}).cells}
     assert priced["gpu-best"] == pytest.approx(0.1 / 3600 * 3.6)
     assert priced["cpu-best"] is None
+    four = runs("gpu-four", (0.1, 0.1, 0.1), processes=4)
+    (row,) = summary(four, per_hour={"NVIDIA H200": 3.6}).cells
+    assert (row.hardware, row.cost_per_epoch) == ("4 x NVIDIA H200", pytest.approx(4 * 0.1 / 3600 * 3.6))
 
 
 def test_machines_that_differ_are_told_apart_by_fact():

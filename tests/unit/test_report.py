@@ -1,3 +1,4 @@
+import math
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from unit.examples import runs
 from epochbench.aggregate.aggregate import aggregate
 from epochbench.aggregate.settings import Settings
 from epochbench.aggregate.tables import epoch_table
+from epochbench.report import ratio_tables
 from epochbench.report.draw import draw_page
 from epochbench.report.references import scaled_references
 from epochbench.timing.record import Dataset, seal
@@ -71,6 +73,18 @@ def test_a_ladder_is_drawn_with_its_data_and_gone_without_one(tmp_path):
     assert "allocator: system to tuned" in Page((tmp_path / "index.html").read_text()).text
     draw(tmp_path, runs())
     assert not list(tmp_path.glob("waterfall.*"))
+
+
+def test_the_printed_factors_multiply_to_the_ratio_on_top(tmp_path):
+    made = runs() + runs("cpu-tuned", (1.0, 1.05, 1.1), allocator="tuned") + runs("gpu-reference", (0.03, 0.03, 0.03))
+    summary = draw(tmp_path, made + runs("gpu-best", (0.02, 0.021, 0.022), precision="tf32"))
+    factors = [float(row["times faster than before"].rstrip("x")) for row in ratio_tables.rung_rows(summary)[1:]]
+    assert math.prod(factors) == pytest.approx(summary.headline.speedup.estimate, rel=0.01 * len(factors) / 2)
+    text = Page((tmp_path / "index.html").read_text()).text
+    assert "3 steps multiply to 100x, the ratio at the top of this page." in text
+    assert "The step over changes more than the device: CPU to GPU, and with it allocator: tuned to system." in text
+    assert "The order matters" in text
+    assert summary.headline.beside[0].sentence in text
 
 
 def test_the_page_answers_first_and_says_every_number_of_the_table(drawn):

@@ -53,7 +53,7 @@ def aggregate(
         dataset=reference.dataset,
         settings=settings,
         headline=leading,
-        ladder=ladder(cells, by_cell, settings.confidence),
+        ladder=ladder(cells, leading, by_cell, settings.confidence),
         break_even=break_even(cells, leading),
         code=code_versions(records),
         gates=[GateDemand(gate.name, gate.severity, gate.demand) for gate in gates.GATES],

@@ -1,54 +1,90 @@
-"""The ratio, one change at a time."""
+"""The headline's ratio, one change at a time."""
 
-from epochbench.aggregate.baseline import speedup_over
-from epochbench.aggregate.summary import CellSummary, Rung
+from itertools import pairwise
+
+from epochbench.aggregate.baseline import does_the_same_work, node_of, speedup_over
+from epochbench.aggregate.summary import CellSummary, Headline, Rung
 from epochbench.timing.cell import COLUMNS, REQUIRED
 from epochbench.timing.record import Record
 
 SETTINGS = [name for name in COLUMNS if name not in REQUIRED]
 
 
-def ladder(cells: list[CellSummary], by_cell: dict[str, list[Record]], confidence: float) -> list[Rung]:
-    """Return the rungs from each device's first cell to its last, as long as each changes one setting.
+def ladder(
+    cells: list[CellSummary], leading: Headline | None, by_cell: dict[str, list[Record]], confidence: float
+) -> list[Rung]:
+    """Return the steps from the headline's baseline to its best cell; their factors multiply to its ratio.
 
-    A rung names what it changes, and by how much it is faster than the rung before (`factor`, an interval). Where both
-    devices have a ladder, the GPU's begins with the step over from the last CPU rung.
+    Each rung changes one setting of the one before. Where the device changes, other settings may change with it, and
+    where a cell failed a hard gate its neighbours are compared directly: such a rung names all its changes. Empty where
+    the sheet's cells are no such chain, and where there is but one step from device to device.
     """
-    rungs, last = [], None
-    for device in ("cpu", "gpu"):
-        chain = _chain([row for row in cells if row.device == device and row.counts])
-        if len(chain) < 2 and not (chain and last):
-            continue
-        for before, row in zip([last, *chain], chain, strict=False):
-            rungs.append(_rung(before, row, by_cell, confidence))
-        last = chain[-1]
-    return rungs if len(rungs) > 1 else []
+    if leading is None:
+        return []
+    rows = {row.cell: row for row in cells}
+    path = _path(cells, rows[leading.baseline], rows[leading.best])
+    if not any(_place(before) == _place(after) for before, after in pairwise(path)):
+        return []
+    first = Rung(path[0].cell, path[0].device, None, path[0].epoch_seconds.estimate, None)
+    return [first, *(_rung(before, row, by_cell, confidence) for before, row in pairwise(path))]
 
 
-def _chain(rows: list[CellSummary]) -> list[CellSummary]:
-    """Return the longest beginning of a sheet's rows in which each row differs from the one before in one setting."""
-    chain = rows[:1]
-    for row in rows[1:]:
-        if len(_changes(chain[-1], row)) != 1:
-            break
-        chain.append(row)
-    return chain
+def _path(cells: list[CellSummary], base: CellSummary, best: CellSummary) -> list[CellSummary]:
+    """Return the cells from the baseline to the best one that failed no hard gate; empty without a chain."""
+    rows = [row for row in cells if row is base or does_the_same_work(row, base)]
+    first, last = ([row for row in rows if _place(row) == _place(side)] for side in (base, best))
+    if _place(base) == _place(best):
+        return _valid(_chains(first, base).get(best.cell, []))
+    arrival = _valid(_chains(last, last[0]).get(best.cell, []))
+    if not arrival:
+        return []
+    departure = _valid(_chains(first, base).get(_counterpart(first, arrival[0]).cell, []))
+    return departure and departure + arrival
+
+
+def _place(row: CellSummary) -> tuple[str, str]:
+    return row.device, node_of(row.cell)
+
+
+def _chains(rows: list[CellSummary], start: CellSummary) -> dict[str, list[CellSummary]]:
+    """Return, for each row that is reached from the start in the sheet's order, the longest chain of single changes."""
+    chains = {start.cell: [start]}
+    for row in rows[rows.index(start) + 1 :]:
+        ways = [chain for chain in chains.values() if len(_changes(chain[-1], row)) == 1]
+        if ways:
+            chains[row.cell] = [*max(ways, key=len), row]
+    return chains
+
+
+def _valid(chain: list[CellSummary]) -> list[CellSummary]:
+    return [row for row in chain if row.valid]
+
+
+def _counterpart(rows: list[CellSummary], arrival: CellSummary) -> CellSummary:
+    """Return the fastest cell in the precision of the other device's first rung, or else in any: like with like."""
+    ranked = sorted(_valid(rows), key=lambda row: row.epoch_seconds.estimate)
+    alike = [row for row in ranked if row.settings.precision == arrival.settings.precision]
+    return (alike or ranked)[0]
 
 
 def _changes(before: CellSummary, after: CellSummary) -> list[str]:
     """Return what a cell sets otherwise than another, in words."""
     pairs = [(name, getattr(before.settings, name), getattr(after.settings, name)) for name in SETTINGS]
-    return [f"{name}: {_shown(old)} to {_shown(new)}" for name, old, new in pairs if old != new]
+    return [f"{name}: {_shown(name, old)} to {_shown(name, new)}" for name, old, new in pairs if old != new]
 
 
-def _shown(value: object) -> str:
-    return "all" if value is None else str(value)
+def _shown(name: str, value: object) -> str:
+    return COLUMNS[name].empty or "none" if value is None else str(value)
 
 
-def _rung(before: CellSummary | None, row: CellSummary, by_cell: dict[str, list[Record]], confidence: float) -> Rung:
-    seconds = row.epoch_seconds.estimate
-    if before is None:
-        return Rung(row.cell, row.device, None, seconds, None)
-    changed = "CPU to GPU" if before.device != row.device else _changes(before, row)[0]
+def _rung(before: CellSummary, row: CellSummary, by_cell: dict[str, list[Record]], confidence: float) -> Rung:
     factor = speedup_over(by_cell[before.cell], by_cell[row.cell], confidence)
-    return Rung(row.cell, row.device, changed, seconds, factor)
+    return Rung(row.cell, row.device, _in_words(before, row), row.epoch_seconds.estimate, factor)
+
+
+def _in_words(before: CellSummary, row: CellSummary) -> str:
+    """Return all that a rung changes: the device first, and with it whatever else."""
+    device = f"{before.device.upper()} to {row.device.upper()}" if before.device != row.device else ""
+    machine = "another machine" if node_of(before.cell) != node_of(row.cell) else ""
+    crossing, changes = " on ".join(filter(None, (device, machine))), ", ".join(_changes(before, row))
+    return ", and with it ".join(filter(None, (crossing, changes)))

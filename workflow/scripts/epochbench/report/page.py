@@ -57,6 +57,7 @@ def _tables_of_cells(summary: Summary) -> dict[str, list]:
 def _tables_of_ratios(summary: Summary, published: list[dict]) -> dict[str, list]:
     return {
         "rungs": ratio_tables.rung_rows(summary),
+        "climb": ratio_tables.ladder_sentences(summary),
         "pays": ratio_tables.break_even_sentences(summary),
         "batches": ratio_tables.batch_rows(summary),
         "replay": ratio_tables.replay_rows(summary),

@@ -13,15 +13,51 @@ def rung_rows(summary: Summary) -> list[dict[str, str]]:
             "changes": rung.changed or "where it starts",
             "one epoch": wording.seconds(rung.seconds),
             "times faster than before": factor_in_words(rung),
-            "times faster than the first": f"{wording.significant(summary.ladder[0].seconds / rung.seconds, 3)}x",
+            "with its interval": wording.ratio_with_interval(rung.factor) if rung.factor else "",
+            "times faster than the first": _times(summary.ladder[0].seconds / rung.seconds),
         }
         for rung in summary.ladder
     ]
 
 
 def factor_in_words(rung: Rung) -> str:
-    """Return how many times faster a rung is than the one before, or that it is the first."""
-    return "start" if rung.factor is None else wording.ratio(rung.factor)
+    """Return how many times faster a rung is than the one before, in digits enough to multiply; or that it is first."""
+    return "start" if rung.factor is None else _times(rung.factor.estimate)
+
+
+def _times(ratio: float) -> str:
+    return f"{wording.significant(ratio, 3)}x"
+
+
+def ladder_sentences(summary: Summary) -> list[str]:
+    """Return what the ladder adds up to, and what must be known to read it; none without a ladder."""
+    rungs = summary.ladder
+    if not rungs:
+        return []
+    whole, printed = _times(rungs[0].seconds / rungs[-1].seconds), wording.ratio(summary.headline.speedup)
+    steps = "1 step makes" if len(rungs) == 2 else f"{len(rungs) - 1} steps multiply to"
+    rounded = "" if whole == printed else f" (written {printed} there, as its interval allows)"
+    return [
+        f"From {rungs[0].cell} to {rungs[-1].cell}, {steps} {whole}, the ratio at the top of this page{rounded}.",
+        *_parts_of_the_ratio(rungs),
+        "The order matters: a change is worth what it brings on top of those before it, and another order would share "
+        "the same ratio out differently.",
+    ]
+
+
+def _parts_of_the_ratio(rungs: list[Rung]) -> list[str]:
+    """Return what the steps before, at and after the change of device come to; nothing on a single device."""
+    crossing = next((place for place, rung in enumerate(rungs) if rung.device != rungs[0].device), None)
+    if crossing is None:
+        return []
+    first, there = rungs[0].device.upper(), rungs[-1].device.upper()
+    before, over = rungs[0].seconds / rungs[crossing - 1].seconds, rungs[crossing].factor.estimate
+    after, changed = rungs[crossing].seconds / rungs[-1].seconds, rungs[crossing].changed
+    return [
+        f"The steps on the {first} make {_times(before)}, the step over to the {there} {_times(over)}, those on the "
+        f"{there} {_times(after)}.",
+        f"The step over changes {'more than the device: ' if ':' in changed else 'the device alone: '}{changed}.",
+    ]
 
 
 def replay_rows(summary: Summary) -> list[dict[str, str]]:
