@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from unit.examples import record, runs
+from unit.examples import record, runs, tried
 
 from epochbench.aggregate.aggregate import aggregate
 from epochbench.aggregate.more_runs import MOST_RUNS, Side, further_runs, plan_more_runs
@@ -41,6 +41,13 @@ def test_the_budget_bounds_them_and_the_sentence_says_so():
     none = plan_more_runs(two_cells(), Settings(), 0.01, 0.0)
     assert sum(none.runs.values()) == 6
     assert "allows no more" in none.sentence
+
+
+def test_a_disturbed_run_has_a_number_too():
+    """Of three runs one was left out: with one further run there are four records of the cell."""
+    noisy = [tried(1, 2.0), tried(2, 2.3), tried(3, 9.0, "others took 40% of the cores")]
+    plan = plan_more_runs(noisy + runs("cpu-best", STEADY), Settings(), 0.01, 40.0)
+    assert plan.runs == {"cpu-reference": 4, "cpu-best": 3}
 
 
 def test_no_cell_gets_runs_without_end():

@@ -5,7 +5,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from unit.examples import record
+from unit.examples import record, tried
 
 from epochbench.aggregate.aggregate import aggregate
 from epochbench.aggregate.disturbed import best_calibrations, counting_runs, disturbed_by
@@ -15,7 +15,7 @@ from epochbench.timing import provenance, quiet, reference, tries
 from epochbench.timing.cell import Cell
 from epochbench.timing.machine import host
 from epochbench.timing.protocol import Protocol
-from epochbench.timing.record import Limit, Peaks, Stack, Try, seal
+from epochbench.timing.record import Limit, Peaks, Stack
 from epochbench.timing.task import Task
 from epochbench.timing.team import Solo
 
@@ -112,12 +112,6 @@ def test_two_machines_of_one_name_and_processor_are_told_apart(monkeypatch, tmp_
         monkeypatch.setattr(host, "MACHINE_IDS", (tmp_path / "missing", tmp_path / "machine-id"))
         words.append(provenance.fingerprint())
     assert words[0] != words[1]
-
-
-def tried(run, seconds, *reasons, reached=193e9, earlier=()):
-    last = Try([seconds], 0.0, 0.0, 0.0, reached, list(reasons))
-    made = record("cpu-reference", run, [seconds] * 3)
-    return seal(replace(made, tries=[*earlier, last]))
 
 
 def test_a_disturbed_run_does_not_make_the_interval_and_is_shown():

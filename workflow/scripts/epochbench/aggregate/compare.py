@@ -4,12 +4,14 @@ from dataclasses import dataclass, replace
 
 from epochbench.aggregate.cells import summarise_cell
 from epochbench.aggregate.contrast import Contrast, contrast_of, ratio_of, smallest_slowdown, verdicts
+from epochbench.aggregate.disturbed import counting_by_cell
+from epochbench.aggregate.machines import stack_facts
 from epochbench.aggregate.moderated import moderated
 from epochbench.aggregate.settings import Settings
 from epochbench.errors import BenchmarkError
 from epochbench.records import gates
 from epochbench.stats import Interval, simultaneous
-from epochbench.timing.record import Record, runs_by_cell
+from epochbench.timing.record import Record
 
 NEW, MISSING, INVALID = "NEW", "MISSING", "INVALID"
 
@@ -31,7 +33,7 @@ def compare(before: list[Record], now: list[Record], settings: Settings, thresho
     The cells lend each other their spread (moderated.py), and their verdicts are passed together, by Holm's rule. A
     cell is the same as itself. `threshold` is the slowdown that matters: 0.05 is 5 % more time.
     """
-    old, new = runs_by_cell(before), runs_by_cell(now)
+    old, new = counting_by_cell(before), counting_by_cell(now)
     found = {name: _without_contrast(name, old.get(name, []), new.get(name, []), settings) for name in {**new, **old}}
     if not found:
         raise BenchmarkError("there is no record on either side; run `snakemake --cores all` first")
@@ -95,18 +97,7 @@ def what_differs(old: list[Record], new: list[Record]) -> list[str]:
         ("other timing code", {run.code.digest for run in old} != {run.code.digest for run in new}),
         (f"{len(shared)} of the runs in common", shared),
     ]
-    before, after = _stack(old, old + new), _stack(new, old + new)
+    before, after = stack_facts(old, old + new), stack_facts(new, old + new)
     changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     versions = [f"other {name} {before.get(name, 'none')} -> {after.get(name, 'none')}" for name in changed]
     return [note for note, applies in notes if applies] + versions
-
-
-def _stack(runs: list[Record], every: list[Record]) -> dict[str, str]:
-    """Return each fact of the runs' stack, several values separated by commas; only what all records tell is used."""
-    if all(getattr(run, "stack", None) for run in every):
-        facts = [run.stack.facts for run in runs]
-    else:
-        facts = [{"torch": run.machine.torch, "CUDA": run.machine.cuda or "none", "Python": run.machine.python}
-                 for run in runs]  # fmt: skip
-    names = dict.fromkeys(name for each in facts for name in each)
-    return {name: ", ".join(sorted({each.get(name, "none") for each in facts})) for name in names}

@@ -8,7 +8,7 @@ from statistics import median
 
 from epochbench.aggregate.summary import TrySummary
 from epochbench.timing.quiet import MIN_CALIBRATION_SHARE
-from epochbench.timing.record import Record
+from epochbench.timing.record import Record, runs_by_cell
 
 # One run has no interval: fewer undisturbed ones than this, and all are taken, with a flag.
 ENOUGH_RUNS = 2
@@ -53,6 +53,12 @@ def counting_runs(runs: list[Record], best: Best) -> list[Record]:
     """Return the undisturbed runs of a cell, or all of them where fewer than two are undisturbed."""
     quiet = [run for run in runs if not disturbed_by(run, best)]
     return quiet if len(quiet) >= ENOUGH_RUNS else runs
+
+
+def counting_by_cell(records: list[Record]) -> dict[str, list[Record]]:
+    """Return the runs of each cell that count, cells in the order in which they came."""
+    best = best_calibrations(records)
+    return {cell: counting_runs(runs, best) for cell, runs in runs_by_cell(records).items()}
 
 
 def tries_of(runs: list[Record], best: Best) -> list[TrySummary]:

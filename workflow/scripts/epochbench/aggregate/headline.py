@@ -2,18 +2,12 @@
 
 from epochbench import wording
 from epochbench.aggregate.baseline import does_the_same_work, epoch_times, node_of, speedup_over
+from epochbench.aggregate.machines import stack_facts
 from epochbench.aggregate.settings import Settings
 from epochbench.aggregate.summary import CellSummary, EqualPrecision, Fair, Headline
 from epochbench.stats import Interval, replay
 from epochbench.timing.cell import is_imported
 from epochbench.timing.record import Record
-
-# What both sides of a comparison should share. A digest has no words of its own.
-DIGESTS = {
-    "timing code": lambda record: record.code.digest,
-    "software stack": lambda record: getattr(record, "stack", None),
-}
-VERSIONS = {"torch": lambda record: record.machine.torch, "CUDA": lambda record: record.machine.cuda or "none"}
 
 
 def headline(cells: list[CellSummary], settings: Settings, by_cell: dict[str, list[Record]]) -> Headline | None:
@@ -133,15 +127,14 @@ class _Comparison:
     def _unlike(self, slow: CellSummary, fast: CellSummary) -> str:
         """Say in what code and software the two sides differ; nothing where they are alike."""
         sides = self.by_cell[fast.cell], self.by_cell[slow.cell]
-        words = [f"other {name}" for name, fact in DIGESTS.items() if len({_values(side, fact) for side in sides}) > 1]
-        for name, fact in VERSIONS.items():
-            one, other = (_values(side, fact) for side in sides)
-            words += [f"{name} {one} against {other}"] if one != other else []
+        codes = [{run.code.digest for run in side} for side in sides]
+        words = ["other timing code"] if codes[0] != codes[1] else []
+        one, other = (stack_facts(side, [*sides[0], *sides[1]]) for side in sides)
+        # A GPU has facts that no CPU has, such as its driver.
+        differing = [name for name in one if name in other and one[name] != other[name]]
+        told = {name: f"{name} {one[name]} against {other[name]}" for name in differing}
+        words += ["other protocol" if name == "protocol" else text for name, text in told.items()]
         return f", but with {wording.listed(words)}" if words else ""
-
-
-def _values(runs: list[Record], fact) -> str:
-    return " and ".join(dict.fromkeys(str(fact(run)) for run in runs))
 
 
 def _epoch(row: CellSummary) -> str:

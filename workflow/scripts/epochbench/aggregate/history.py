@@ -6,11 +6,12 @@ from pathlib import Path
 
 from epochbench.aggregate.baseline import epoch_times
 from epochbench.aggregate.compare import what_differs
+from epochbench.aggregate.disturbed import counting_by_cell
 from epochbench.aggregate.machines import hardware
 from epochbench.errors import BenchmarkError
 from epochbench.records.exchange import read_export
 from epochbench.stats import Interval, speedup, typical_epoch
-from epochbench.timing.record import Dataset, Record, runs_by_cell
+from epochbench.timing.record import Dataset, Record
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def _all_series(exports: list[list[Record]]) -> list[Series]:
     """Return the series of every cell, one for each set of machines, data and settings that it was timed with."""
     cells = {}
     for place, records in enumerate(exports):
-        for cell, runs in runs_by_cell(records).items():
+        for cell, runs in counting_by_cell(records).items():
             cells.setdefault(cell, {}).setdefault(_kind(runs), []).append((place, runs))
     return [
         _series(measured, apart=_apart(next(iter(kinds)), kind))

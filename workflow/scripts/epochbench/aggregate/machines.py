@@ -71,3 +71,19 @@ def differences(between: list[MachineSummary]) -> list[Difference]:
         for fact in facts
         if any(row[fact] != rows[0][fact] for row in rows)
     ]
+
+
+def stack_facts(runs: list[Record], every: list[Record]) -> dict[str, str]:
+    """Return each fact of the runs' stack, several values separated by commas.
+
+    Where a record of `every` is older than the stack, these are the versions that all of them have.
+    """
+    if all(run.stack for run in every):
+        facts = [run.stack.facts for run in runs]
+    else:
+        facts = [
+            {"torch": run.machine.torch, "CUDA": run.machine.cuda or "none", "Python": run.machine.python}
+            for run in runs
+        ]
+    names = dict.fromkeys(name for each in facts for name in each)
+    return {name: ", ".join(sorted({each.get(name, "none") for each in facts})) for name in names}

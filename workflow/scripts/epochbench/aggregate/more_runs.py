@@ -13,6 +13,7 @@ from statistics import mean
 from epochbench import wording
 from epochbench.aggregate.aggregate import aggregate
 from epochbench.aggregate.baseline import epoch_times
+from epochbench.aggregate.disturbed import counting_by_cell
 from epochbench.aggregate.settings import Settings
 from epochbench.files import write_json
 from epochbench.stats import Spread, half_width, spread_of
@@ -43,13 +44,15 @@ def plan_more_runs(records: list[Record], settings: Settings, target: float, bud
     headline = aggregate(records, settings, []).headline
     if headline is None:
         return Plan({}, "There is no ratio yet that further runs could sharpen.")
-    by_cell = runs_by_cell(records)
-    names = [headline.baseline, headline.best]
-    sides = [_side(name, by_cell[name]) for name in names]
+    timed, counting = runs_by_cell(records), counting_by_cell(records)
+    sides = [_side(name, counting[name]) for name in (headline.baseline, headline.best)]
     if any(side.spread.deviation is None for side in sides):
         return Plan({}, "A single run of a cell has no spread, so no further runs were planned.")
     runs, seconds = further_runs(sides, target, budget_seconds, settings.confidence)
-    return Plan(runs, _sentence(sides, runs, seconds, target, settings.confidence))
+    # A run that was disturbed has a number too.
+    left_out = {side.cell: len(timed[side.cell]) - side.spread.runs for side in sides}
+    numbers = {cell: count + left_out[cell] for cell, count in runs.items()}
+    return Plan(numbers, _sentence(sides, runs, seconds, target, settings.confidence))
 
 
 def further_runs(
