@@ -2,10 +2,11 @@ import dataclasses
 import hashlib
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from unit.examples import runs
+from unit.examples import record, runs
 
 from epochbench.errors import BenchmarkError
 from epochbench.records.exchange import import_records, read_export, write_export
@@ -169,3 +170,12 @@ def test_a_broken_export_is_left_out_as_a_whole_and_the_others_are_read(tmp_path
     imported, (file,), _ = import_records([str(tmp_path / "bad.zip"), export(tmp_path / "a.zip")], OURS)
     assert len(imported) == len(OURS)
     assert "bad.zip" in file.file
+
+
+def test_two_machines_of_one_name_are_two_cells(tmp_path):
+    twins = [replace(record(), machine=replace(record().machine, fingerprint=word * 4)) for word in ("aaaa", "bbbb")]
+    for number, twin in enumerate(twins):
+        write_export([seal(twin)], tmp_path / f"{number}.zip", "2026-01-01")
+    imported, left_out, _ = import_records([str(tmp_path / f"{number}.zip") for number in (0, 1)], [])
+    assert [one.cell.cell for one in imported] == ["cpu-reference@node1-aaaa", "cpu-reference@node1-bbbb"]
+    assert left_out == []

@@ -151,15 +151,17 @@ def import_records(paths: list[str], own: list[Record]) -> tuple[list[Record], l
 
     A cell of another machine is another cell: `gpu-best` of node7 becomes `gpu-best@node7`.
     """
-    imported, left_out, notes, taken = [], [], [], {(record.cell.cell, record.run) for record in own}
+    exports, left_out, notes = [], [], []
     for path in paths:
         try:
-            export = read_export(path)
+            exports.append((path, read_export(path)))
         except BenchmarkError as error:
             left_out.append(_wrong(str(path), in_one_line(error)))
-            continue
+    machines = _machines_of_nodes([record for _, export in exports for record in export.records])
+    imported, taken = [], {(record.cell.cell, record.run) for record in own}
+    for path, export in exports:
         left_out += export.left_out
-        for record in map(_renamed, export.records):
+        for record in (_renamed(record, machines) for record in export.records):
             if (record.cell.cell, record.run) in taken:
                 left_out.append(_wrong(f"{path}: {record.cell.cell} run {record.run}", "occurs in two exports"))
                 continue
@@ -169,10 +171,24 @@ def import_records(paths: list[str], own: list[Record]) -> tuple[list[Record], l
     return imported, left_out, notes
 
 
-def _renamed(record: Record) -> Record:
-    node = re.sub(r"[^a-z0-9.-]+", "-", record.machine.node.lower()).strip("-") or "elsewhere"
-    name = record.cell.cell if is_imported(record.cell.cell) else f"{record.cell.cell}@{node[:60]}"
-    return seal(replace(record, cell=replace(record.cell, cell=name)))
+Machines = dict[tuple[str, str], set[str]]
+
+
+def _machines_of_nodes(records: list[Record]) -> Machines:
+    """Return the fingerprints behind each host name and device: two machines may share a name."""
+    machines: Machines = {}
+    for record in records:
+        machines.setdefault((record.machine.node, record.cell.device), set()).add(record.machine.fingerprint)
+    return machines
+
+
+def _renamed(record: Record, machines: Machines) -> Record:
+    if is_imported(record.cell.cell):
+        return seal(record)
+    node = re.sub(r"[^a-z0-9.-]+", "-", record.machine.node.lower()).strip("-")[:60] or "elsewhere"
+    if len(machines[record.machine.node, record.cell.device]) > 1:
+        node += f"-{record.machine.fingerprint[:4]}"
+    return seal(replace(record, cell=replace(record.cell, cell=f"{record.cell.cell}@{node}")))
 
 
 def _differences(path: str, records: list[Record], own: list[Record]) -> list[str]:
