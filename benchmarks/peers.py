@@ -100,7 +100,9 @@ def report(results: dict[str, list[dict]]) -> None:
     medians = {name: statistics.median(s for run in runs for s in run["seconds"]) for name, runs in results.items()}
     print(f"{'':<22} {'s/epoch':>8} {'cpu-onednn is':>13} {'last loss':>10}")
     for name, seconds in medians.items():
-        print(f"{name:<22} {seconds:>8.2f} {seconds / medians['cpu-onednn']:>12.2f}x {results[name][-1]['loss']:>10.4f}")
+        print(
+            f"{name:<22} {seconds:>8.2f} {seconds / medians['cpu-onednn']:>12.2f}x {results[name][-1]['loss']:>10.4f}"
+        )
     theirs = medians["keras on tensorflow"]
     best = min(seconds for name, seconds in medians.items() if name.startswith("cpu-"))
     print(f"best fp32 cell: {theirs / medians['cpu-onednn']:.2f}x Keras on TensorFlow (bar 1, aim 1.2)")

@@ -1,7 +1,6 @@
 import json
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from epochbench.aggregate.settings import Settings
 from epochbench.errors import BenchmarkError
 from epochbench.records.exchange import Quarantined, write_export
 from epochbench.report.comparison import history_rows, render_console, write_comparison, write_history
-from epochbench.timing.record import Code, Dataset, seal
+from epochbench.timing.record import Code, Dataset, Stack, seal
 
 SETTINGS = Settings()
 THRESHOLD = 0.05
@@ -152,11 +151,9 @@ def test_other_machine_code_and_versions_are_noted():
 
 
 def test_a_stack_that_the_record_describes_is_compared_fact_by_fact():
-    sides = runs("cpu-tuned", (1.0, 1.01, 1.02)), runs("cpu-tuned", (1.005, 1.02, 1.03))
-    for records, cudnn in zip(sides, ("9.1", "9.5"), strict=True):
-        for one in records:
-            object.__setattr__(one, "stack", SimpleNamespace(digest=cudnn, facts={"torch": "2.15", "cuDNN": cudnn}))
-    assert compared(*sides)["cpu-tuned"].note == "other cuDNN 9.1 -> 9.5"
+    old, new = (Stack(cudnn, {"torch": "2.15", "cuDNN": cudnn}) for cudnn in ("9.1", "9.5"))
+    then, now = runs("cpu-tuned", (1.0, 1.01, 1.02), stack=old), runs("cpu-tuned", (1.005, 1.02, 1.03), stack=new)
+    assert compared(then, now)["cpu-tuned"].note == "other cuDNN 9.1 -> 9.5"
 
 
 def test_the_page_and_the_console_tell_the_outcome_and_what_could_have_been_found(tmp_path):

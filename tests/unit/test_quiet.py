@@ -71,7 +71,7 @@ def timed_with(monkeypatch, calibrations, **protocol):
     activity = host.Activity(0, 0, 1.0, 1.0, 0.0)
     timed = SimpleNamespace(epoch_seconds=[1.0], outer_seconds=1.0, activity=activity)
     reached = iter(calibrations)
-    monkeypatch.setattr(tries, "time_epochs", lambda *_: timed)
+    monkeypatch.setattr(tries.stopwatch, "time_epochs", lambda *_: timed)
     monkeypatch.setattr(tries, "calibrated", lambda *_: (Peaks({"fp32": next(reached) * 1e9}, 1e9, 1e6), LIMIT))
     monkeypatch.setattr(tries.quiet, "wait_for_quiet", lambda *_: 0.0)
     task = Task(Cell("a", "cpu"), 1, Protocol(**({"tries": 3} | protocol)), "", 1, reference_flop_per_second=193e9)

@@ -6,14 +6,13 @@ from typing import TextIO
 
 from torch import nn
 
-from epochbench.timing import quiet
+from epochbench.timing import quiet, stopwatch
 from epochbench.timing.calibrate import calibrated
 from epochbench.timing.device import Device
 from epochbench.timing.load import Batches
 from epochbench.timing.machine import host
 from epochbench.timing.record import Limit, Peaks, Try
 from epochbench.timing.step import Step
-from epochbench.timing.stopwatch import Timed, time_epochs
 from epochbench.timing.task import Task
 from epochbench.timing.team import Team
 
@@ -22,7 +21,7 @@ from epochbench.timing.team import Team
 class Attempt:
     """One try: the timed epochs, the memory they took, the peaks measured just after them, and what disturbed them."""
 
-    timed: Timed
+    timed: stopwatch.Timed
     peak_memory_bytes: int
     peaks: Peaks
     limit: Limit
@@ -67,7 +66,7 @@ def _attempt(
     console: TextIO | None,
     best: float,
 ) -> Attempt:
-    timed = time_epochs(task, team, step, network, batches, device, console)
+    timed = stopwatch.time_epochs(task, team, step, network, batches, device, console)
     peak_memory_bytes = team.total([device.peak_memory_bytes()])[0]
     started = time.perf_counter()
     images = sum(len(labels) for _, labels in batches) * team.size
@@ -76,7 +75,7 @@ def _attempt(
     return Attempt(timed, peak_memory_bytes, peaks, limit, seconds, _noted(team, timed, peaks, best))
 
 
-def _noted(team: Team, timed: Timed, peaks: Peaks, best: float) -> Try:
+def _noted(team: Team, timed: stopwatch.Timed, peaks: Peaks, best: float) -> Try:
     """Return what the record keeps of a try. Workers are pinned, so that each sees the cores of its own."""
     activity = timed.activity
     own, busy, steal = team.total([activity.own_cpu_seconds, activity.busy_cpu_seconds, activity.steal_seconds or 0.0])
