@@ -11,7 +11,8 @@ from epochbench.aggregate.aggregate import aggregate
 from epochbench.aggregate.disturbed import best_calibrations, counting_runs, disturbed_by
 from epochbench.aggregate.settings import Settings
 from epochbench.records import run_gates
-from epochbench.timing import provenance, quiet, reference, tries
+from epochbench.timing import calibration_reference as reference
+from epochbench.timing import provenance, quiet, tries
 from epochbench.timing.cell import Cell
 from epochbench.timing.machine import host
 from epochbench.timing.protocol import Protocol

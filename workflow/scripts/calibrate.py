@@ -7,6 +7,6 @@ from epochbench.timing.process import prepare
 if "snakemake" in globals():
     with stage(snakemake.log[0], exclusive=True):
         threads = prepare(Cell("reference", snakemake.params.device))
-        from epochbench.timing.reference import write_reference
+        from epochbench.timing.calibration_reference import write_reference
 
         write_reference(snakemake.params.device, threads, snakemake.output[0])

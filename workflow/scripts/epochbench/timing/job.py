@@ -26,7 +26,7 @@ def run_job(
     """
     threads = prepare(cell)
     # Only now: these import torch, whose thread pool is fixed by then.
-    from epochbench.timing.reference import read_reference
+    from epochbench.timing.calibration_reference import read_reference
     from epochbench.timing.run import run_cell
     from epochbench.timing.task import Task
 
