@@ -43,11 +43,12 @@ def test_every_import_of_the_package_is_a_named_package():
         "yaml": "pyyaml",
         "pynvml": "nvidia-ml-py",
         "markupsafe": "jinja2",
+        "triton": "torch",
         "jsonschema_rs": "jsonschema-rs",
         "axe_playwright_python": "axe-playwright-python",
     }
     sources = [*(REPOSITORY / "workflow").rglob("*.py"), *(REPOSITORY / "tests").rglob("*.py")]
-    ours = {"epochbench", "unit", "slurm", "browser", "faults", "support", "snakemake"}
+    ours = {"epochbench", "unit", "slurm", "browser", "faults", "gpu", "support", "snakemake"}
     found = set()
     for source in sources:
         found |= set(re.findall(r"^\s*(?:import|from) (\w+)", source.read_text(), re.MULTILINE))

@@ -8,6 +8,14 @@ without running the file, so that a sheet can be checked where there is no torch
     LAYERS = ("published",)
     MEMORY_FORMATS = ("contiguous",)
 
+A network with layers `fused` has a whole training step written by hand, and with it images kept in the memory format
+`blocks`. Its file then has two more functions:
+
+    to_blocks(images)       images, float32 [n, *shape], as the step reads them
+    fused_step(network, rate, momentum, batch_size)
+                            an object with `step(blocks, labels)`, which updates the network's own parameters and
+                            returns the mean loss, and `tensors()`, all that a step leaves for the next
+
 A file whose name begins with an underscore is no network; it holds what several of them share.
 """
 

@@ -1,11 +1,19 @@
 """The published network, and the ways its layers can be computed."""
 
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 from torch.nn import functional
 
-LAYERS = ("published", "pool_first", "space_to_depth")
-MEMORY_FORMATS = ("contiguous", "channels_last", "onednn")
+from epochbench.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    from epochbench.networks._lenet_fused import FusedStep
+
+LAYERS = ("published", "pool_first", "space_to_depth", "fused")
+MEMORY_FORMATS = ("contiguous", "channels_last", "onednn", "blocks")
 # By layer, as published for CIFAR-10: 1216 + 3208 + 24120 + 10164 + 850.
 PUBLISHED_PARAMETERS = 39_558
 PUBLISHED_DATA = ((3, 32, 32), 10)
@@ -15,7 +23,8 @@ KERNEL = 5
 def build(shape: tuple[int, int, int], classes: int, layers: str, memory_format: str) -> nn.Sequential:
     """Return the published network; there is no padding and no activation between the Dense layers.
 
-    The softmax is part of the loss. Another image shape changes the first Dense layer alone.
+    The softmax is part of the loss. Another image shape changes the first Dense layer alone. With layers `fused` it is
+    the network as published, which then holds the weights that `fused_step` trains.
     """
     channels, height, width = shape
     first, second = nn.Conv2d(channels, 16, KERNEL), nn.Conv2d(16, 8, KERNEL)
@@ -36,6 +45,30 @@ def build(shape: tuple[int, int, int], classes: int, layers: str, memory_format:
     return network
 
 
+def fused_step(network: nn.Sequential, rate: float, momentum: float, batch_size: int) -> "FusedStep":
+    """Return the whole training step of such a network written by hand for batches of up to so many images.
+
+    Raises BenchmarkError where there is no Triton, or where the network is for other images.
+    """
+    return _by_hand().FusedStep(network, rate, momentum, batch_size)
+
+
+def to_blocks(images: torch.Tensor) -> torch.Tensor:
+    """Return images, float [n, 3, 32, 32], as that step reads them: bfloat16 [n, 16, 16, 16], 2x2 blocks of pixels."""
+    return _by_hand().to_blocks(images)
+
+
+def _by_hand() -> ModuleType:
+    try:
+        import epochbench.networks._lenet_fused as by_hand
+    except ImportError as error:
+        raise BenchmarkError(
+            f"layers fused are written in Triton, which cannot be imported here ({error}); it comes with torch for "
+            "GPUs on Linux, elsewhere choose other layers"
+        ) from error
+    return by_hand
+
+
 def _after_two_stages(size: int) -> int:
     """Return how many pixels are left of so many after two convolutions, each pooled by two."""
     for _ in range(2):
@@ -49,7 +82,7 @@ def _stage(convolution: nn.Conv2d, layers: str, inplace: bool) -> list[nn.Module
     A maximum and ReLU commute, so that pooling first leaves ReLU a quarter of the values; ReLU may then work in place,
     since pooling's gradient needs its own input alone (oneDNN's needs its output too).
     """
-    if layers == "published":
+    if layers in ("published", "fused"):
         return [convolution, nn.ReLU(), nn.MaxPool2d(2)]
     if layers == "pool_first":
         return [convolution, nn.MaxPool2d(2), nn.ReLU(inplace=inplace)]
