@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -133,6 +134,41 @@ def test_a_wrong_row_is_named(tmp_path, row, line):
     assert sheet_problems(sheet(tmp_path, row))[0].startswith(line)
 
 
+FUSED = Cell("a", "gpu", precision="bf16", layers="fused", memory_format="blocks", execution="epoch_graph")
+
+
+def test_a_step_by_hand_has_its_own_layout_and_way():
+    assert contradictions(FUSED) == []
+    assert contradictions(replace(FUSED, execution="eager", batch_size=61)) == []
+
+
+@pytest.mark.fault("configs", "refused")
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"memory_format": "channels_last"},
+            "layers fused with memory_format channels_last is not supported; fused needs",
+        ),
+        (
+            {"layers": "published"},
+            "layers published with memory_format blocks is not supported; fused needs blocks, and",
+        ),
+        (
+            {"precision": "fp32"},
+            "layers fused with precision fp32 and execution epoch_graph is not supported; it takes",
+        ),
+        ({"execution": "compile"}, "layers fused with precision bf16 and execution compile is not supported; it takes"),
+        ({"micro_batch": 10}, "layers fused take a whole batch in one process; leave micro_batch and processes empty"),
+        ({"processes": 2, "execution": "eager"}, "layers fused take a whole batch in one process; leave micro_batch"),
+        ({"model": "resnet18"}, "layers fused is not one of model resnet18's, which has published"),
+        ({"device": "cpu"}, "memory_format blocks is a GPU's; a CPU has contiguous or channels_last or onednn"),
+    ],
+)
+def test_what_does_not_go_with_a_step_by_hand_is_told(changes, reason):
+    assert contradictions(replace(FUSED, **changes))[0].startswith(reason)
+
+
 @pytest.mark.fault("configs", "refused")
 def test_all_wrong_rows_are_told_at_once(tmp_path):
     found = sheet_problems(sheet(tmp_path, "a\tcpu", "a\tcpu", "b\ttpu", "c\tcpu\t\ttf32"))
@@ -167,7 +203,7 @@ def test_empty_fields_mean_the_defaults(tmp_path):
     assert read_cells(sheet(tmp_path, "a\tcpu\t\t\t\t\tall", "7\tgpu")) == [Cell("a", "cpu"), Cell("7", "gpu")]
 
 
-@pytest.mark.parametrize("name", ["cells.tsv"])
+@pytest.mark.parametrize("name", ["cells.tsv", "quick.tsv", "models.tsv", "sweep.tsv"])
 def test_our_own_sheets_make_sense(name):
     cells = read_cells(REPOSITORY / "config" / name)
     assert cells

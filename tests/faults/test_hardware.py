@@ -44,15 +44,16 @@ class FailingDevice(CpuDevice):
 
 
 @pytest.mark.fault("hardware", "refused")
-# The stopwatch is started for loading, for two warm-up steps, and for two epochs.
-@pytest.mark.parametrize("starts", [0, 1, 3, 4], ids=["loading", "warm-up", "first epoch", "second epoch"])
+# The stopwatch is started for loading, for two warm-up steps, for what an epoch needs, and for two epochs.
+@pytest.mark.parametrize("starts", [0, 1, 4, 5], ids=["loading", "warm-up", "first epoch", "second epoch"])
 @pytest.mark.parametrize(
     ("failure", "words"),
     [
         (torch.AcceleratorError(LOST), r"cell 'a': the GPU failed .*device-side assert triggered\).*nvidia-smi"),
         (torch.OutOfMemoryError("CUDA out of memory."), "cell 'a': out of memory with model lenet, batch_size 100 "),
+        (RuntimeError("Failed to find C compiler."), r"cell 'a': .* need a C compiler \(Failed .*\); install gcc"),
     ],
-    ids=["lost", "out of memory"],
+    ids=["lost", "out of memory", "no compiler"],
 )
 def test_a_failing_gpu_is_told_plainly_wherever_it_fails(manifest, monkeypatch, starts, failure, words):
     monkeypatch.setattr(measure, "open_device", lambda *_: FailingDevice(starts, failure))

@@ -2,6 +2,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -9,18 +10,20 @@ import torch
 from torch.nn import functional
 
 from epochbench.errors import BenchmarkError
+from epochbench.records.gates import HARD, judged
 from epochbench.records.store import read_record, write_record
-from epochbench.timing import evidence, stopping, stopwatch
+from epochbench.timing import evidence, measure, stopping, stopwatch
 from epochbench.timing.cell import Cell
 from epochbench.timing.device import Elapsed
 from epochbench.timing.devices import open_device
 from epochbench.timing.devices.cpu import CpuDevice
-from epochbench.timing.load import dataset_of, load_split
+from epochbench.timing.load import dataset_of, load_batches, load_split
 from epochbench.timing.network import build_network
 from epochbench.timing.protocol import Protocol
 from epochbench.timing.run import run_cell
 from epochbench.timing.step import GraphStep, Momentum, Step, build_step
 from epochbench.timing.task import Task
+from epochbench.timing.team import Solo
 
 SHORT = Protocol(warmup_steps=2, min_epochs=2, max_epochs=2, min_steps=0, min_seconds=0.0, max_seconds=60.0)
 
@@ -239,7 +242,8 @@ def test_an_epoch_ends_when_its_work_is_done_and_not_when_it_is_queued():
         device.queued += 1
         return torch.tensor(0.5)
 
-    elapsed, loss = stopwatch.time_epoch(SimpleNamespace(take=step), [(None, None)] * 50, device)
+    epoch = partial(Step.epoch, SimpleNamespace(take=step))
+    elapsed, loss = stopwatch.time_epoch(SimpleNamespace(epoch=epoch), [(None, None)] * 50, device)
     assert elapsed.wall_seconds == 50
     assert loss == 0.5
 
@@ -284,6 +288,76 @@ def test_a_graph_leaves_no_trace_of_its_warm_up_steps(manifest):
     step._restore(before)
     assert all(torch.equal(old, new) for old, new in zip(before, step._tensors(), strict=True))
     assert not any(velocity.any() for velocity in step.optimizer.velocities)
+
+
+class Capturing(CpuDevice):
+    """A device whose graphs are functions: a replay runs what was captured, and writes its losses where they were."""
+
+    def capture(self, step):
+        step()  # as before a real capture
+        captured = step()
+
+        def replay():
+            for (loss, _), (now, _) in zip(captured, step(), strict=True):
+                loss.copy_(now)
+
+        return replay, captured
+
+
+def epoch_graph(manifest, **cell):
+    """Return an epoch of 150, 150, 150 and 50 images as one graph, and its batches."""
+    made = task(manifest, device="gpu", execution="epoch_graph", batch_size=150, **cell)
+    batches, _ = load_batches(made, Solo(), CpuDevice())
+    return build_step(made, build_network("lenet", dataset_of(manifest), 1), Capturing()), batches
+
+
+def test_a_replayed_epoch_is_its_steps_one_by_one_and_counts_what_its_graph_holds(manifest):
+    step, batches = epoch_graph(manifest)
+    before = step._state()
+    assert step.ready(batches) == 0
+    assert all(torch.equal(old, new) for old, new in zip(before, step._tensors(), strict=True))
+    assert step.steps_taken == step.images_taken == 0
+    losses = [float(step.epoch(batches)) for _ in range(2)]
+    assert (step.steps_taken, step.images_taken) == (8, 1000)
+    eager = build_step(task(manifest), build_network("lenet", dataset_of(manifest), 1), CpuDevice())
+    assert losses == pytest.approx([float(eager.epoch(batches)) for _ in range(2)], rel=1e-5)
+    for one, other in zip(step.network.parameters(), eager.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def run_on(device, monkeypatch, made):
+    monkeypatch.setattr(measure, "open_device", lambda *_: device)
+    return judged(run_cell(made))
+
+
+def test_an_epoch_graph_passes_the_gates(manifest, monkeypatch):
+    made = task(manifest, device="gpu", execution="epoch_graph", batch_size=150)
+    record = run_on(Capturing(), monkeypatch, made)
+    assert [finding.gate for finding in record.gates if finding.passed is False and finding.severity == HARD] == []
+    assert record.limit.bound_by != "launches"
+
+
+class Forgetting(Capturing):
+    """A device whose captured epoch leaves the first batch out."""
+
+    def capture(self, step):
+        replay, captured = super().capture(step)
+        return replay, captured[1:]
+
+
+class Diverging(Capturing):
+    """A device whose replay takes every step twice."""
+
+    def capture(self, step):
+        replay, captured = super().capture(step)
+        return lambda: (replay(), replay()), captured
+
+
+@pytest.mark.parametrize(("device", "gate"), [(Forgetting, "work done"), (Diverging, "same arithmetic")])
+def test_an_epoch_graph_that_is_not_its_steps_fails_its_gate(manifest, monkeypatch, device, gate):
+    made = task(manifest, device="gpu", execution="epoch_graph", batch_size=150)
+    record = run_on(device(), monkeypatch, made)
+    assert gate in {finding.gate for finding in record.gates if finding.passed is False}
 
 
 def test_the_float64_reference_is_kept_for_its_own_settings_alone(manifest, monkeypatch):

@@ -117,7 +117,7 @@ def _not_in_this_network(cell: Cell) -> list[str]:
 
 def _do_not_go_together(cell: Cell) -> list[str]:
     share = cell.batch_size // cell.processes
-    opaque = cell.memory_format == "onednn"
+    opaque, by_hand = cell.memory_format == "onednn", cell.layers == "fused"
     rules = (
         (
             opaque and (cell.precision, cell.execution) != ("fp32", "eager"),
@@ -127,6 +127,20 @@ def _do_not_go_together(cell: Cell) -> list[str]:
         (
             opaque and cell.layers == "space_to_depth",
             "layers space_to_depth needs memory_format contiguous or channels_last",
+        ),
+        (
+            by_hand != (cell.memory_format == "blocks"),
+            f"layers {cell.layers} with memory_format {cell.memory_format} is not supported; fused needs blocks, and "
+            "blocks need fused",
+        ),
+        (
+            by_hand and (cell.precision != "bf16" or cell.execution in ("compile", "compiled_graph")),
+            f"layers fused with precision {cell.precision} and execution {cell.execution} is not supported; it takes "
+            "bf16, and eager, cuda_graph or epoch_graph",
+        ),
+        (
+            by_hand and (cell.micro_batch is not None or cell.processes > 1),
+            "layers fused take a whole batch in one process; leave micro_batch and processes empty",
         ),
         (
             cell.captures_graph and cell.processes > 1,

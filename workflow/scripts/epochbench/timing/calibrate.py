@@ -105,7 +105,7 @@ def limit(cell: Cell, dataset: Dataset, operators: list[Operator], images: int, 
     flop, moved = (sum(column) for column in zip(*work, strict=True))
     image_bytes = math.prod(dataset.image_shape) * WEIGHT_BYTES + LABEL_BYTES
     compulsory = images * image_bytes + operators[-1].weights * steps * WEIGHT_BYTES
-    launches = steps if cell.captures_graph else steps * len(operators)
+    launches = 1 if cell.execution == "epoch_graph" else steps if cell.captures_graph else steps * len(operators)
     bounds = {
         "arithmetic": flop / peak,
         "memory": moved / bandwidth,

@@ -72,25 +72,29 @@ class Cell:
     )
     memory_format: str = column(
         "layout of images and convolution weights; `onednn` keeps activations in that library's own blocked layout, "
-        "in fp32 and eager, where the network can",
+        "in fp32 and eager, where the network can; `blocks` keeps images on the device as layers `fused` read them: "
+        "in bf16, 2x2 blocks of pixels, a fourth channel of ones",
         "contiguous",
-        values=("contiguous", "channels_last", "onednn"),
-        only={"cpu": ("onednn",)},
+        values=("contiguous", "channels_last", "onednn", "blocks"),
+        only={"cpu": ("onednn",), "gpu": ("blocks",)},
     )
     layers: str = column(
         "how the layers are computed, as the network's file declares: `pool_first` pools before ReLU, which commute; "
         "`space_to_depth` computes each convolution and its pooling as one wider convolution over 2x2 blocks of "
-        "pixels, for tensor cores; weights and, but for rounding, results stay the same",
+        "pixels, for tensor cores; `fused` is the whole training step written by hand in six Triton kernels, in bf16 "
+        "and on images in `blocks`; weights and, but for rounding, results stay the same",
         "published",
         values=partial(networks.declared_by_any, "LAYERS"),
-        shown="**`published`**; for lenet also `pool_first`, `space_to_depth`",
+        only={"gpu": ("fused",)},
+        shown="**`published`**; for lenet also `pool_first`, `space_to_depth`, `fused` (GPU)",
     )
     execution: str = column(
         "`compile` is torch.compile, which needs a C++ compiler on CPUs; `cuda_graph` captures the whole step, its "
-        "update fused, and replays it; `compiled_graph` compiles and then captures it",
+        "update fused, and replays it; `compiled_graph` compiles and then captures it; `epoch_graph` captures all "
+        "steps of an epoch as one graph, on the batches where they lie",
         "eager",
-        values=("eager", "compile", "cuda_graph", "compiled_graph"),
-        only={"gpu": ("cuda_graph", "compiled_graph")},
+        values=("eager", "compile", "cuda_graph", "compiled_graph", "epoch_graph"),
+        only={"gpu": ("cuda_graph", "compiled_graph", "epoch_graph")},
     )
     autotune: str = column(
         "`on`: cuDNN tries its algorithms before the clock and takes the fastest",
@@ -121,8 +125,8 @@ class Cell:
 
     @property
     def captures_graph(self) -> bool:
-        """Tell whether the step is captured once and replayed, one launch for all its kernels."""
-        return self.execution in ("cuda_graph", "compiled_graph")
+        """Tell whether steps are captured once and replayed, one launch for all their kernels."""
+        return self.execution in ("cuda_graph", "compiled_graph", "epoch_graph")
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(Cell)}

@@ -84,13 +84,18 @@ def _compute_reference(task: Task, steps: int) -> tuple[list[float], torch.Tenso
     return losses, weights(network) - before
 
 
-def deviations(task: Task, losses: list[float], update: torch.Tensor) -> tuple[float | None, float | None]:
-    """Return how far the first losses and the weights' change over them are from float64, relatively; None for NaN."""
+def deviations(
+    task: Task, losses: list[float], update: torch.Tensor, replayed: float = 0.0
+) -> tuple[float | None, float | None]:
+    """Return how far the first losses and the weights' change over them are from float64, relatively; None for NaN.
+
+    `replayed` is how far what the clock times is from the steps that were checked: it is at most the sum off.
+    """
     expected_losses, expected_update = reference_steps(task, len(losses))
     ratios = [abs(loss - expected) / expected for loss, expected in zip(losses, expected_losses, strict=True)]
     change = float((update - expected_update).norm() / expected_update.norm())
     # max() forgets a NaN that does not come first.
-    return max(ratios) if all(map(math.isfinite, ratios)) else None, finite(change)
+    return max(ratios) if all(map(math.isfinite, ratios)) else None, finite(change + replayed)
 
 
 def finite(value: float) -> float | None:

@@ -10,6 +10,8 @@ from epochbench.timing.cell import Cell
 
 # The beginning of what torch's CPU allocator says, in a plain RuntimeError.
 NO_MEMORY = "can't allocate memory"
+# Triton's words, which torch.compile repeats.
+NO_COMPILER = "Failed to find C compiler"
 
 
 @contextlib.contextmanager
@@ -25,9 +27,22 @@ def plain_failures(cell: Cell) -> Iterator[None]:
             "lost. See nvidia-smi and the kernel's log for why, then run again"
         ) from error
     except RuntimeError as error:
+        if NO_COMPILER in str(error):
+            raise BenchmarkError(
+                f"cell '{cell.cell}': torch.compile and layers fused need a C compiler ({_first_line(error)}); install "
+                "gcc, name one as CC, or choose other layers and execution"
+            ) from error
         if NO_MEMORY not in str(error):
             raise
         raise BenchmarkError(_too_large(cell, error)) from error
+    except Exception as error:
+        # Triton's own errors, told by their module, since most cells never import it.
+        if not type(error).__module__.startswith("triton."):
+            raise
+        raise BenchmarkError(
+            f"cell '{cell.cell}': Triton cannot build the kernels of layers {cell.layers} for this GPU "
+            f"({_first_line(error)}); choose other layers"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -38,7 +53,7 @@ def plain_network(cell: Cell, shape: Sequence[int]) -> Iterator[None]:
     except (torch.OutOfMemoryError, torch.AcceleratorError):
         raise
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, ImportError) as error:
-        if NO_MEMORY in str(error):
+        if NO_MEMORY in str(error) or NO_COMPILER in str(error):
             raise
         raise BenchmarkError(
             f"cell '{cell.cell}': model {cell.model} failed on images of shape {list(shape)} ({_first_line(error)}); "

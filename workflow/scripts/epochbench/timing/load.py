@@ -8,7 +8,7 @@ from safetensors import safe_open
 from epochbench.errors import BenchmarkError
 from epochbench.shard.manifest import read_manifest
 from epochbench.timing.device import Device
-from epochbench.timing.network import tensor_format
+from epochbench.timing.network import arranged
 from epochbench.timing.record import Dataset
 from epochbench.timing.task import Task
 from epochbench.timing.team import Team
@@ -33,8 +33,8 @@ def dataset_of(manifest_path: str | Path) -> Dataset:
 def load_batches(task: Task, team: Team, device: Device) -> tuple[Batches, float]:
     """Load this worker's share of the training images onto the device, cut into batches; return them and the seconds.
 
-    Images are float32 [n, channels, height, width] in the cell's memory format, labels int64 [n]. Raises BenchmarkError
-    where the batch size does not fit the data.
+    Images are float32 [n, channels, height, width] in the cell's memory format, or what the network makes of them for
+    `blocks`; labels are int64 [n]. Raises BenchmarkError where the batch size or the layout does not fit the data.
     """
     device.start()
     images, labels = load_split(task.manifest, "train", device.torch_device)
@@ -44,9 +44,8 @@ def load_batches(task: Task, team: Team, device: Device) -> tuple[Batches, float
             f"cell '{cell.cell}': batch_size {cell.batch_size} with {cell.processes} processes does not fit "
             f"{len(labels)} training images; choose at most as many, and divisible by the processes"
         )
-    layout = tensor_format(cell.memory_format)
     batches = [
-        (_share(batch, team).contiguous(memory_format=layout), _share(truth, team))
+        (arranged(_share(batch, team), cell.model, cell.memory_format), _share(truth, team))
         for batch, truth in zip(images.split(cell.batch_size), labels.split(cell.batch_size), strict=True)
     ]
     return batches, device.stop().wall_seconds

@@ -179,7 +179,8 @@ def _evidence(
     steps, images = team.total([timed.steps, timed.images])
     team.barrier()
     first = team.rank == 0
-    deviations = evidence.deviations(task, first_losses, warmup.update) if first else (None, None)
+    replayed = warmup.replay_deviation
+    deviations = evidence.deviations(task, first_losses, warmup.update, replayed) if first else (None, None)
     return Evidence(
         counted_steps=steps // team.size,
         counted_images=images,

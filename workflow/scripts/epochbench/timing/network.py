@@ -22,13 +22,26 @@ def build_network(
 
 
 def tensor_format(memory_format: str) -> torch.memory_format:
-    """Return the layout of images and weights; oneDNN's own is made of contiguous ones inside the network."""
+    """Return torch's word for the layout of images and weights.
+
+    oneDNN's own is made of contiguous ones inside the network, and `blocks` are of images alone.
+    """
     return MEMORY_FORMATS.get(memory_format, torch.contiguous_format)
 
 
 def trained(network: nn.Module) -> dict[str, nn.Parameter]:
     """Return the parameters that are trained, by name; a network's file freezes others with requires_grad_(False)."""
     return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+
+
+def arranged(images: torch.Tensor, model: str, memory_format: str) -> torch.Tensor:
+    """Return images, float32 [n, channels, height, width], in a cell's layout; `blocks` is the network's own.
+
+    Raises BenchmarkError where the network has no such layout for these images.
+    """
+    if memory_format == "blocks":
+        return networks.load(model).to_blocks(images)
+    return images.contiguous(memory_format=tensor_format(memory_format))
 
 
 def count_parameters(network: nn.Module) -> int:

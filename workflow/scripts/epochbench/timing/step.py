@@ -7,7 +7,10 @@ from torch import nn
 from torch.nn import functional
 from torch.optim.sgd import sgd
 
+from epochbench import networks
+from epochbench.errors import BenchmarkError
 from epochbench.timing.device import Device, autocast
+from epochbench.timing.load import Batches
 from epochbench.timing.network import trained
 from epochbench.timing.task import Task
 
@@ -88,6 +91,19 @@ class Step:
         self.images_taken += len(labels)
         return loss
 
+    def ready(self, batches: Batches) -> float:
+        """Do what an epoch of these batches needs before the clock.
+
+        Return how far such an epoch's change of the weights is from that of the steps one by one, relatively.
+        """
+        return 0.0
+
+    def epoch(self, batches: Batches) -> torch.Tensor:
+        """Take a step on every batch, and return the last one's loss."""
+        for images, labels in batches:
+            loss = self.take(images, labels)
+        return loss
+
     def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the mean cross-entropy, softmax included."""
         with autocast(self.device, self.precision):
@@ -115,6 +131,19 @@ class Step:
             total += loss.detach()
         return total
 
+    def _state(self) -> list:
+        """Copy what a step leaves for the next."""
+        return [tensor.clone() for tensor in self._tensors()]
+
+    def _restore(self, state: list) -> None:
+        """Put a state back in place."""
+        with torch.no_grad():
+            for tensor, earlier in zip(self._tensors(), state, strict=True):
+                tensor.copy_(earlier)
+
+    def _tensors(self) -> list:
+        return [*self.network.state_dict().values(), *self.optimizer.velocities]
+
 
 class CompiledStep(Step):
     """The same step with the forward pass, its loss and their gradients compiled by torch.compile."""
@@ -122,6 +151,25 @@ class CompiledStep(Step):
     def __init__(self, task: Task, network: nn.Module, device: Device):
         super().__init__(task, network, device)
         self.loss = torch.compile(self.loss, dynamic=False)
+
+
+class FusedStep(Step):
+    """The same step as the network's own file has it, written by hand, on images in that step's own layout."""
+
+    def __init__(self, task: Task, network: nn.Module, device: Device):
+        super().__init__(task, network, device)
+        cell, protocol = task.cell, task.protocol
+        if not device.computes_bf16():
+            raise BenchmarkError(f"cell '{cell.cell}': layers fused compute in bf16, which this device does not")
+        step_of = networks.load(cell.model).fused_step
+        self.by_hand = step_of(network, protocol.learning_rate, protocol.momentum, cell.batch_size)
+
+    def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Take the step; it neither makes gradients of its own nor asks autograd for them."""
+        return self.by_hand.step(images, labels)
+
+    def _tensors(self) -> list:
+        return self.by_hand.tensors()
 
 
 class GraphStep(Step):
@@ -150,22 +198,60 @@ class GraphStep(Step):
         self._restore(before)
         return replay, static_images, static_labels, loss
 
-    def _state(self) -> list:
-        """Copy the weights, buffers and momenta."""
-        return [tensor.clone() for tensor in self._tensors()]
 
-    def _restore(self, state: list) -> None:
-        """Put a state back in place."""
-        with torch.no_grad():
-            for tensor, earlier in zip(self._tensors(), state, strict=True):
-                tensor.copy_(earlier)
+class EpochGraphStep(Step):
+    """The steps of a whole epoch captured as one graph, and replayed on the very batches that it was captured with."""
 
-    def _tensors(self) -> list:
-        return [*self.network.state_dict().values(), *self.optimizer.velocities]
+    def ready(self, batches: Batches) -> float:
+        """Capture the epoch, and compare its replay with the same steps one by one; both leave no trace.
+
+        The first steps, taken one by one, are what is compared with float64; so this tells that what the clock times
+        is the same.
+        """
+        before = self._state()
+        for images, labels in batches:
+            self(images, labels)
+        stepped = self._state()
+        self._restore(before)
+        self.replay, self.held = self.device.capture(
+            lambda: [(self(images, labels), len(labels)) for images, labels in batches]
+        )
+        self._restore(before)
+        self.replay()
+        deviation = _relative_difference(self._state(), stepped, before)
+        self._restore(before)
+        return deviation
+
+    def epoch(self, batches: Batches) -> torch.Tensor:
+        """Replay the epoch; count the steps and images that its graph holds, and return its last loss."""
+        started = time.perf_counter()
+        self.replay()
+        self.seconds += time.perf_counter() - started
+        self.steps_taken += len(self.held)
+        self.images_taken += sum(images for _, images in self.held)
+        return self.held[-1][0]
+
+
+def _relative_difference(found: list, expected: list, before: list) -> float:
+    """Return how far one state is from another, relatively to the way there; integers, such as counters, are left."""
+    pairs = [
+        ((one - other).norm().double(), (other - start).norm().double())
+        for one, other, start in zip(found, expected, before, strict=True)
+        if other.is_floating_point()
+    ]
+    return float(torch.stack([off for off, _ in pairs]).norm() / torch.stack([way for _, way in pairs]).norm())
 
 
 class CompiledGraphStep(GraphStep, CompiledStep):
     """The compiled step, captured and replayed as a graph."""
+
+
+class FusedGraphStep(GraphStep, FusedStep):
+    """The step written by hand, captured and replayed as a graph."""
+
+
+class FusedEpochGraphStep(EpochGraphStep, FusedStep):
+    """An epoch of steps written by hand, captured and replayed as one graph."""
 
 
 STEPS = {
@@ -173,10 +259,13 @@ STEPS = {
     "compile": CompiledStep,
     "cuda_graph": GraphStep,
     "compiled_graph": CompiledGraphStep,
+    "epoch_graph": EpochGraphStep,
 }
+FUSED_STEPS = {"eager": FusedStep, "cuda_graph": FusedGraphStep, "epoch_graph": FusedEpochGraphStep}
 
 
 def build_step(task: Task, network: nn.Module, device: Device) -> Step:
-    """Return the training step that a cell's `execution` names."""
+    """Return the training step that a cell's `execution` and `layers` name."""
     network.train()
-    return STEPS[task.cell.execution](task, network, device)
+    kinds = FUSED_STEPS if task.cell.layers == "fused" else STEPS
+    return kinds[task.cell.execution](task, network, device)

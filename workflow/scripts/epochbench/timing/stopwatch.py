@@ -24,12 +24,16 @@ from epochbench.timing.team import Team
 
 @dataclass(frozen=True)
 class Warmup:
-    """The first steps: their seconds and losses, and how the first few of them changed the weights."""
+    """The first steps: their seconds and losses, and how the first few of them changed the weights.
+
+    `replay_deviation` is how far a replayed epoch is from its steps, relatively; 0 where an epoch is its steps.
+    """
 
     seconds: list[float]
     losses: list[float]
     checked_steps: int
     update: torch.Tensor
+    replay_deviation: float
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,10 @@ def warm_up(task: Task, step: Step, network: nn.Module, batches: Batches, device
         losses.append(float(loss))
         if len(losses) == checked:
             update = evidence.weights(network) - before
-    return Warmup(seconds, losses, checked, update)
+    device.start()
+    replay_deviation = step.ready(batches)
+    seconds.append(device.stop().wall_seconds)
+    return Warmup(seconds, losses, checked, update, replay_deviation)
 
 
 def time_epochs(
@@ -123,8 +130,7 @@ def time_epochs(
 def time_epoch(step: Step, batches: Batches, device: Device) -> tuple[Elapsed, float]:
     """Time one epoch, every batch once, from an empty queue to an empty queue; return it and its last loss."""
     device.start()
-    for images, labels in batches:
-        loss = step.take(images, labels)
+    loss = step.epoch(batches)
     # Gradients are averaged in every step, so the others of a team are at most the last update behind.
     elapsed = device.stop()
     return elapsed, float(loss)
