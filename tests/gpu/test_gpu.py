@@ -5,43 +5,27 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support import REPOSITORY
+from gpu.card import LEARNING, LIMITLESS, ON_A_CARD, SHEET, fired, measured
 
 from epochbench.errors import BenchmarkError
 from epochbench.records import gates
-from epochbench.sheets import read_cells
 from epochbench.timing import calibrate
 from epochbench.timing.cell import Cell
 from epochbench.timing.device import Elapsed
 from epochbench.timing.devices.cuda import CudaDevice
 from epochbench.timing.machine import nvidia
-from epochbench.timing.protocol import Protocol
-from epochbench.timing.record import Peaks
-from epochbench.timing.run import run_cell
-from epochbench.timing.task import Task
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here that torch can use"),
-    pytest.mark.xdist_group("gpu"),
-]
-SHEET = [cell for cell in read_cells(REPOSITORY / "config" / "cells.tsv") if cell.device == "gpu"]
+pytestmark = ON_A_CARD
 # What the sheet has no row for.
-FURTHER = [Cell("gpu-fp16", "gpu", precision="fp16"), Cell("gpu-compile", "gpu", execution="compile")]
-# Enough steps to learn on the small archive: 5 a warm-up and 30 epochs of 5.
-LEARNING = Protocol(warmup_steps=5, min_epochs=30, max_epochs=30, min_steps=0, min_seconds=0.0, max_seconds=60.0)
-SHORT = Protocol(warmup_steps=3, min_epochs=3, max_epochs=3, min_steps=0, min_seconds=0.0, max_seconds=60.0)
+FURTHER = [
+    Cell("gpu-fp16", "gpu", precision="fp16"),
+    Cell("gpu-compile", "gpu", execution="compile"),
+    Cell("gpu-epoch-graph", "gpu", execution="epoch_graph"),
+]
 # Its steps take the card milliseconds and, replayed as a graph, the host next to nothing.
 QUEUED = Cell("gpu-queued", "gpu", model="resnet18", batch_size=500, execution="cuda_graph")
-LIMITLESS = Peaks(dict.fromkeys(("fp32", "tf32", "bf16", "fp16"), 1e18), 1e18, 1e18)
 # The first steps' tolerance is the gate's; a few steps on, the same rounding has grown a little.
 GROWTH_OVER_STEPS = 5
-
-
-@pytest.fixture
-def no_calibration(monkeypatch):
-    """Peaks are not measured where they do not matter: that takes seconds."""
-    monkeypatch.setattr(calibrate, "calibrate", lambda *_: LIMITLESS)
 
 
 @pytest.fixture(autouse=True)
@@ -49,15 +33,6 @@ def compiler_forgets():
     """A compiled step of one test is not used by the next."""
     yield
     torch.compiler.reset()
-
-
-def measured(cell, manifest, protocol=SHORT):
-    return gates.judged(run_cell(Task(cell, 1, protocol, manifest, threads=1)))
-
-
-def fired(record):
-    """Return the hard gates that fired; the soft ones depend on the machine under the tests."""
-    return {finding.gate for finding in record.gates if finding.passed is False and finding.severity == gates.HARD}
 
 
 @pytest.fixture(scope="module")

@@ -79,6 +79,21 @@ def test_cells_that_are_no_chain_give_no_ladder():
     assert summary(CPU + leap + GPU).ladder == []
     leap = runs("gpu-leap", (0.05, 0.05, 0.05), memory_format="channels_last", execution="cuda_graph")
     assert summary(CPU + GPU + leap).ladder == []
+
+
+def test_a_step_by_hand_is_one_rung_that_says_so_whatever_comes_with_it():
+    before = {"precision": "bf16", "layers": "space_to_depth", "execution": "compiled_graph"}
+    by_hand = {"precision": "bf16", "layers": "fused", "memory_format": "blocks"}
+    gpu = runs("gpu-compiled", (0.1, 0.1, 0.1), **before)
+    gpu += runs("gpu-fused", (0.01, 0.01, 0.01), execution="cuda_graph", **by_hand)
+    gpu += runs("gpu-best", (0.009, 0.009, 0.009), execution="epoch_graph", **by_hand)
+    assert adds_up(summary(CPU + gpu))[-2:] == [
+        ("gpu-fused", "layers: space_to_depth to fused, written by hand"),
+        ("gpu-best", "execution: cuda_graph to epoch_graph"),
+    ]
+
+
+def test_one_cell_is_no_ladder():
     assert summary(runs()).ladder == []
 
 
@@ -95,7 +110,7 @@ def test_the_shipped_sheets_cells_are_a_ladder():
             seconds = (1.0 if cell.cell == last else 9.0 - place / 10) if cell.device == "cpu" else 0.5 - place / 100
             settings = {name: value for name, value in asdict(cell).items() if name not in ("cell", "device")}
             made += runs(cell.cell, (seconds, seconds, seconds), **settings)
-        assert len(adds_up(summary(made))) == 13
+        assert len(adds_up(summary(made))) == 15
         assert adds_up(summary([run for run in made if run.cell.device == "cpu"]))[-1][0] == last
 
 

@@ -8,6 +8,8 @@ from epochbench.timing.cell import COLUMNS, REQUIRED
 from epochbench.timing.record import Record
 
 SETTINGS = [name for name in COLUMNS if name not in REQUIRED]
+# Layers `fused` have a layout of their own, leave nothing to compile and call no cuDNN.
+COMES_WITH_FUSED = ("memory_format", "execution", "autotune")
 
 
 def ladder(
@@ -68,9 +70,12 @@ def _counterpart(rows: list[CellSummary], arrival: CellSummary) -> CellSummary:
 
 
 def _changes(before: CellSummary, after: CellSummary) -> list[str]:
-    """Return what a cell sets otherwise than another, in words."""
-    pairs = [(name, getattr(before.settings, name), getattr(after.settings, name)) for name in SETTINGS]
-    return [f"{name}: {_shown(name, old)} to {_shown(name, new)}" for name, old, new in pairs if old != new]
+    """Return what a cell sets otherwise than another, in words; a step written by hand is one change."""
+    by_hand = before.settings.layers != after.settings.layers == "fused"
+    names = [name for name in SETTINGS if not (by_hand and name in COMES_WITH_FUSED)]
+    pairs = [(name, getattr(before.settings, name), getattr(after.settings, name)) for name in names]
+    changes = [f"{name}: {_shown(name, old)} to {_shown(name, new)}" for name, old, new in pairs if old != new]
+    return [f"{change}, written by hand" if by_hand and "layers" in change else change for change in changes]
 
 
 def _shown(name: str, value: object) -> str:
