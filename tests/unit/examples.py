@@ -52,7 +52,7 @@ BASE = Record(
         between_seconds=0.01,
     ),
     peaks=Peaks({"fp32": 1e12, "tf32": 1e12, "bf16": 1e12, "fp16": 1e12}, 1e11, 1e6),
-    limit=Limit(294.6e9, 4e10, 6e8, 32, 0.5, 0.3, "arithmetic"),
+    limit=Limit(294.6e9, 4e10, 6e8, 32, 0.5, 0.2946, "arithmetic"),
     code=Code("feed", None),
 )
 

@@ -12,7 +12,7 @@ from epochbench.aggregate.summary import Missing, Summary
 from epochbench.aggregate.tables import epoch_table, summary_table, write_tables
 from epochbench.errors import BenchmarkError
 from epochbench.records.exchange import Quarantined
-from epochbench.timing.record import Code, Dataset, seal
+from epochbench.timing.record import Code, Dataset, Peaks, seal
 
 SETTINGS = Settings()
 SLOW = runs("cpu-reference", (2.0, 2.1, 2.2))
@@ -179,9 +179,45 @@ def test_another_network_has_its_own_baseline_the_first_of_its_cells():
 def test_the_distance_to_the_limit_is_the_epoch_over_its_floors():
     row = rows(SLOW)["cpu-reference"]
     seconds = row.epoch_seconds.estimate
-    assert row.limit.times_fused_floor == pytest.approx(seconds / 0.3)
-    assert row.limit.times_operator_floor == pytest.approx(seconds / 0.5)
+    assert row.limit.times_fused_bound == pytest.approx(seconds / 0.2946)
+    assert row.limit.times_operator_estimate == pytest.approx(seconds / 0.5)
     assert rows([replace(run, peaks=None, limit=None) for run in SLOW])["cpu-reference"].limit is None
+
+
+def calibrated_to(made, flop_per_second, share=1.0):
+    """The same runs, whose calibrations reached so much, disturbed ones a share of it."""
+    peaks = Peaks({"fp32": flop_per_second * share}, 1e11, 1e6)
+    floors = {"operator_estimate_seconds": 0.5 / share, "fused_bound_seconds": 0.2946 / share}
+    return [seal(replace(run, peaks=peaks, limit=replace(run.limit, **floors, flop_per_epoch=294.6e9))) for run in made]
+
+
+def test_one_machine_has_one_floor_whichever_run_was_disturbed():
+    """A cell whose own calibration was disturbed once ran in 0.94 of what it was said to need at least."""
+    slow = calibrated_to(SLOW, 1e12)
+    fast = calibrated_to(runs("cpu-best", (0.45, 0.45, 0.46)), 1e12, share=0.6)
+    by_name = rows([*slow, *fast])
+    bounds = {row.limit.fused_bound_seconds for row in by_name.values()}
+    assert len(bounds) == 1
+    assert bounds.pop() == pytest.approx(0.2946)
+    assert {row.limit.operator_estimate_seconds for row in by_name.values()} == {0.5}
+    assert by_name["cpu-best"].limit.times_fused_bound > 1
+    assert by_name["cpu-best"].valid
+
+
+def test_a_run_is_judged_by_the_best_calibration_of_its_machine():
+    right, low = calibrated_to(SLOW[:2], 1e12), calibrated_to(SLOW[2:], 1e12, share=0.01)
+    assert not rows(low)["cpu-reference"].valid
+    assert rows(right + low)["cpu-reference"].valid
+
+
+def test_fewer_threads_have_floors_of_their_own():
+    one = [
+        seal(replace(run, conditions=replace(run.conditions, threads=1)))
+        for run in calibrated_to(runs("cpu-one-thread", threads=1), 1e11)
+    ]
+    by_name = rows([*calibrated_to(SLOW, 1e12), *one])
+    assert by_name["cpu-one-thread"].limit.fused_bound_seconds == pytest.approx(2.946)
+    assert by_name["cpu-reference"].limit.fused_bound_seconds == pytest.approx(0.2946)
 
 
 def test_energy_is_a_mean_over_epochs_and_unknown_where_one_run_is():
@@ -342,6 +378,6 @@ def test_the_numbers_of_a_summary_are_those_of_the_first_edition():
         assert (interval.low, interval.estimate, interval.high) == pytest.approx(expected, rel=1e-12)
     assert slow.relative_spread == pytest.approx(0.04761904761904766, rel=1e-12)
     assert tuned.images_per_second == pytest.approx(47655.09536000471, rel=1e-12)
-    assert tuned.limit.times_operator_floor == pytest.approx(2.098411497124536, rel=1e-12)
+    assert tuned.limit.times_operator_estimate == pytest.approx(2.098411497124536, rel=1e-12)
     assert (slow.median_seconds, slow.mean_seconds) == pytest.approx((2.1, 2.1), rel=1e-12)
     assert (gpu.minimum_seconds, gpu.final_loss, gpu.steps) == (0.0198, 2.0, 160)

@@ -31,3 +31,10 @@ def test_without_counters_the_energy_is_unknown_and_not_zero(tmp_path):
     assert cpu_joules_between(None, {"intel-rapl:0": (1, 2)}) is None
     (tmp_path / "intel-rapl:0").mkdir()
     assert cpu_microjoules(tmp_path) is None
+
+
+def test_psys_is_the_whole_board_and_has_the_packages_in_it(tmp_path):
+    for zone, name in (("intel-rapl:0", "package-0"), ("intel-rapl:1", "psys"), ("intel-rapl:2", "package-1")):
+        package(tmp_path, zone, 100)
+        (tmp_path / zone / "name").write_text(f"{name}\n")
+    assert set(cpu_microjoules(tmp_path)) == {"intel-rapl:0", "intel-rapl:2"}

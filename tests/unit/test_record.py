@@ -129,6 +129,18 @@ def test_an_older_record_is_read_and_what_it_did_not_measure_is_unknown(tmp_path
     assert found.checksum == checksum(found)
 
 
+@pytest.mark.fault("broken records", "survived")
+def test_a_record_of_version_2_from_an_h100_is_read_whole():
+    path = Path(__file__).parent / "records" / "h100-gpu-best.json"
+    written, found = json.loads(path.read_text()), read_record(path)
+    assert written["schema_version"] == 2
+    assert found.checksum == checksum(found)
+    assert found.limit.operator_estimate_seconds == written["limit"]["operator_floor_seconds"]
+    assert found.limit.fused_bound_seconds == written["limit"]["fused_floor_seconds"]
+    assert (found.training.learning_rate, found.protocol.rate_scaling) == (0.01, "none")
+    assert (found.evidence.first_steps, found.evidence.train_loss, found.conditions.gpu_watch) == ([], None, None)
+
+
 @pytest.mark.fault("broken records", "refused")
 def test_an_older_record_edited_by_hand_stays_wrong(tmp_path):
     path = tmp_path / "run-1.json"

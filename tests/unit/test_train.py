@@ -12,7 +12,7 @@ from torch.nn import functional
 from epochbench.errors import BenchmarkError
 from epochbench.records.gates import HARD, judged
 from epochbench.records.store import read_record, write_record
-from epochbench.timing import evidence, measure, stopping, stopwatch
+from epochbench.timing import measure, reference, rounding, stopping, stopwatch
 from epochbench.timing.cell import Cell
 from epochbench.timing.device import Elapsed
 from epochbench.timing.devices import open_device
@@ -62,11 +62,11 @@ def test_the_scaled_loss_of_fp16_updates_the_weights_as_fp32_does(manifest):
 
     def update(precision):
         network = build_network("lenet", dataset_of(manifest), SHORT.seed)
-        before = evidence.weights(network)
+        before = reference.weights(network)
         step = build_step(task(manifest, precision=precision), network, CpuDevice())
         for _ in range(2):
             step.take(images, labels)
-        return evidence.weights(network) - before
+        return reference.weights(network) - before
 
     exact = update("fp32")
     assert (update("fp16") - exact).norm() < 0.03 * exact.norm()
@@ -360,12 +360,57 @@ def test_an_epoch_graph_that_is_not_its_steps_fails_its_gate(manifest, monkeypat
     assert gate in {finding.gate for finding in record.gates if finding.passed is False}
 
 
-def test_the_float64_reference_is_kept_for_its_own_settings_alone(manifest, monkeypatch):
+@pytest.mark.parametrize(
+    ("scaling", "batch_size", "rate"),
+    [
+        ("linear", 1000, 0.01),
+        ("linear", 100, 0.001),
+        ("linear", 10, 1e-4),
+        ("linear", 10_000, 0.01),
+        ("none", 10, 0.01),
+    ],
+)
+def test_the_learning_rate_follows_the_batch_size_below_the_published_one(scaling, batch_size, rate):
+    assert Protocol(rate_scaling=scaling).rate(batch_size) == pytest.approx(rate, rel=1e-12)
 
-    first = evidence.reference_steps(task(manifest), 2)
-    monkeypatch.setattr(evidence, "_compute_reference", lambda *_: pytest.fail("computed again"))
-    again = evidence.reference_steps(task(manifest, memory_format="channels_last"), 2)
-    assert again[0] == first[0]
-    assert torch.equal(again[1], first[1])
-    with pytest.raises(pytest.fail.Exception, match="computed again"):
-        evidence.reference_steps(task(manifest, batch_size=61), 2)
+
+def test_the_scaled_rate_is_the_steps_the_records_and_the_references(manifest):
+    scaled = dataclasses.replace(SHORT, rate_scaling="linear")
+    made = run_cell(task(manifest, scaled))
+    assert made.training.learning_rate == pytest.approx(0.001)
+    network = build_network("lenet", dataset_of(manifest), 1)
+    assert build_step(task(manifest, scaled), network, CpuDevice()).optimizer.rate == made.training.learning_rate
+    assert made.evidence.update_deviation < 1e-3
+
+
+def test_the_float64_reference_is_kept_for_its_own_settings_alone(manifest, monkeypatch):
+    first = reference.reference_steps(task(manifest), 2)
+    monkeypatch.setattr(reference, "_computed", lambda *_: pytest.fail("computed again"))
+    again = reference.reference_steps(task(manifest, memory_format="channels_last"), 2)
+    assert torch.equal(again.losses, first.losses)
+    assert torch.equal(again.updates, first.updates)
+    slower = dataclasses.replace(SHORT, learning_rate=0.005)
+    for other in (task(manifest, batch_size=61), task(manifest, micro_batch=20), task(manifest, slower)):
+        with pytest.raises(pytest.fail.Exception, match="computed again"):
+            reference.reference_steps(other, 2)
+
+
+def test_numbers_are_rounded_to_the_nearest_of_a_precision():
+    values = torch.randn(1000, generator=torch.Generator().manual_seed(1)) * torch.logspace(-20, 20, 1000)
+    values = torch.cat([values, torch.tensor([0.0, -0.0, 1.0, 1 + 2**-8, 1 + 3 * 2**-8])])
+    assert torch.equal(rounding.nearest(values, 7), values.bfloat16().float())
+    small = values[values.abs().lt(6e4) & (values.abs().gt(1e-4) | values.eq(0))]
+    assert torch.equal(rounding.nearest(small, 10), small.half().float())
+
+
+def test_rounding_a_step_is_what_autocast_does(manifest):
+    """The deviation that is expected of bf16, whether or not this processor computes in it."""
+    right = reference.reference_steps(task(manifest), 2)
+    expected = reference.expected(task(manifest), right, "bf16")
+    images, labels = load_split(manifest, "train", "cpu", limit=100)
+    network = build_network("lenet", dataset_of(manifest), SHORT.seed)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = functional.cross_entropy(network(images), labels)
+    gradients = torch.autograd.grad(loss, list(network.parameters()))
+    update = -SHORT.learning_rate * torch.cat([gradient.flatten().double() for gradient in gradients])
+    assert reference.distance(update, right.updates[0]) == pytest.approx(expected.updates[0], rel=0.2)

@@ -46,8 +46,7 @@ use rule calibrate_cpu as calibrate_gpu with:
 rule train_cpu:
     input:
         manifest=rules.shard_archive.output.manifest,
-        # Calibrated anew, a machine is still the same: no record becomes stale by that.
-        reference=ancient(rules.calibrate_cpu.output[0]),
+        reference=rules.calibrate_cpu.output[0],
     output:
         "results/train/cpu/{cell}/run-{run}.json",
     log:
@@ -77,7 +76,7 @@ rule train_cpu:
 use rule train_cpu as train_gpu with:
     input:
         manifest=rules.shard_archive.output.manifest,
-        reference=ancient(rules.calibrate_gpu.output[0]),
+        reference=rules.calibrate_gpu.output[0],
     output:
         "results/train/gpu/{cell}/run-{run}.json",
     log:

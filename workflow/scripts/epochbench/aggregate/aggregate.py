@@ -8,6 +8,7 @@ from epochbench.aggregate.baseline import baseline_name, baselines, does_the_sam
 from epochbench.aggregate.break_even import break_even
 from epochbench.aggregate.cells import summarise_cell, with_verdicts
 from epochbench.aggregate.disturbed import best_calibrations, counting_runs, tries_of
+from epochbench.aggregate.floors import Floors
 from epochbench.aggregate.headline import headline, reservations
 from epochbench.aggregate.ladder import ladder
 from epochbench.aggregate.machines import code_versions, differences, machines
@@ -38,9 +39,10 @@ def aggregate(
     settings = replace(settings, baseline=baseline_name(settings.baseline, by_cell))
     bases = baselines(settings.baseline, by_cell)
     reference = by_cell.get(settings.baseline, records)[0]
+    floors = Floors(records)
     cells = [
         replace(
-            summarise_cell(runs, bases.get(runs[0].cell.model), reference, settings),
+            summarise_cell(runs, bases.get(runs[0].cell.model), reference, settings, floors),
             tries=tries_of(everyone[name], best),
         )
         for name, runs in by_cell.items()

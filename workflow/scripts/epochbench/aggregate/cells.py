@@ -1,13 +1,14 @@
 """One cell's row of the summary, from the records of its runs."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from statistics import mean, median
 
 from epochbench.aggregate.baseline import epoch_times, first_of, is_comparable, speedup_over
 from epochbench.aggregate.contrast import cautious, contrast_of, verdicts
+from epochbench.aggregate.floors import Floors
 from epochbench.aggregate.machines import devices_used, hardware, hardware_used
 from epochbench.aggregate.settings import Settings
-from epochbench.aggregate.summary import CellSummary, DistanceToLimit
+from epochbench.aggregate.summary import CellSummary
 from epochbench.records import gates, run_gates
 from epochbench.stats import outliers, relative_spread, typical_epoch
 from epochbench.timing.record import Finding, Record
@@ -16,15 +17,17 @@ SECONDS_PER_HOUR = 3600
 FEW_RUNS = 3
 
 
-def summarise_cell(runs: list[Record], base: list[Record] | None, reference: Record, settings: Settings) -> CellSummary:
+def summarise_cell(
+    runs: list[Record], base: list[Record] | None, reference: Record, settings: Settings, floors: Floors
+) -> CellSummary:
     """Return what the runs of one cell say together; its verdict, which depends on the other cells, comes later.
 
     `base` has the runs of its network's baseline, None where there is none; `reference` is the record whose data and
-    network the headline is about.
+    network the headline is about; `floors` know the machines' peaks.
     """
     first, samples = runs[0], epoch_times(runs)
     typical = typical_epoch(samples, settings.confidence, first_of(runs))
-    findings = _findings(runs, base)
+    findings = _findings(runs, base, floors)
     comparable = base is not None and is_comparable(first, base[0])
     ratio = speedup_over(base, runs, settings.confidence) if comparable else None
     images = (reference if comparable else first).dataset.train_images
@@ -47,7 +50,7 @@ def summarise_cell(runs: list[Record], base: list[Record] | None, reference: Rec
         **_parts_of_a_run(runs),
         **_training(runs),
         **_conditions(runs),
-        limit=_distance_to_limit(runs, typical.estimate),
+        limit=floors.distance(runs, typical.estimate),
         cost_per_epoch=_cost(typical.estimate * devices_used(first), hardware(first), settings.per_hour),
         tries=[],
     )
@@ -65,10 +68,10 @@ def with_verdicts(cells: list[CellSummary], by_cell: dict[str, list[Record]], se
     return [replace(row, verdict=found.get(row.cell, "SAME" if row.speedup else None)) for row in cells]
 
 
-def _findings(runs: list[Record], base: list[Record] | None) -> list[Finding]:
+def _findings(runs: list[Record], base: list[Record] | None, floors: Floors) -> list[Finding]:
     """Return each gate's worst finding over the runs, and what the runs are only together."""
     return [
-        *gates.worst([gates.findings(run) for run in runs]),
+        *gates.worst([gates.findings(run, floors.peaks(run)) for run in runs]),
         gates.same_data_same_code(runs, base or []),
         gates.one_kind_of_machine([hardware(run) for run in runs]),
         run_gates.one_stack(runs),
@@ -129,22 +132,6 @@ def _conditions(runs: list[Record]) -> dict[str, float | int | None]:
         "gpu_joules_per_epoch": None if None in gpu else sum(gpu) / epochs,
         "cpu_joules_per_epoch": None if None in cpu else sum(cpu) / epochs,
     }
-
-
-def _distance_to_limit(runs: list[Record], seconds: float) -> DistanceToLimit | None:
-    """Return a cell's floors in seconds and how many times them its epoch takes; None where no run was calibrated.
-
-    A disturbed calibration shows too low a peak, never too high a one: the run with the highest peak speaks.
-    """
-    calibrated = [run.limit for run in runs if run.limit]
-    if not calibrated:
-        return None
-    best = min(calibrated, key=lambda limit: limit.fused_floor_seconds)
-    return DistanceToLimit(
-        **asdict(best),
-        times_operator_floor=seconds / best.operator_floor_seconds,
-        times_fused_floor=seconds / best.fused_floor_seconds,
-    )
 
 
 def _cost(seconds: float, name: str, per_hour: dict[str, float]) -> float | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from epochbench.aggregate.cells import summarise_cell
 from epochbench.aggregate.contrast import Contrast, contrast_of, ratio_of, smallest_slowdown, verdicts
 from epochbench.aggregate.disturbed import counting_by_cell
+from epochbench.aggregate.floors import Floors
 from epochbench.aggregate.machines import stack_facts
 from epochbench.aggregate.moderated import moderated
 from epochbench.aggregate.settings import Settings
@@ -77,7 +78,7 @@ def _without_contrast(name: str, old: list[Record], new: list[Record], settings:
 
 def _failed_gates(runs: list[Record], settings: Settings) -> list[str]:
     """Return the hard gates that a cell's runs fail by themselves, whatever the baseline."""
-    findings = summarise_cell(runs, None, runs[0], settings).gates if runs else []
+    findings = summarise_cell(runs, None, runs[0], settings, Floors(runs)).gates if runs else []
     return [finding.gate for finding in findings if finding.severity == gates.HARD and finding.passed is False]
 
 

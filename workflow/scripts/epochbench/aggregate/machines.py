@@ -4,7 +4,8 @@ from dataclasses import asdict, fields, replace
 
 from epochbench.aggregate.summary import CodeVersion, Difference, MachineSummary, NodeValue
 from epochbench.documents import to_dict
-from epochbench.timing.record import Peaks, Record
+from epochbench.timing.floors import highest
+from epochbench.timing.record import Record
 
 
 def hardware(record: Record) -> str:
@@ -31,26 +32,13 @@ def machines(records: list[Record]) -> list[MachineSummary]:
         key = record.machine.fingerprint, hardware(record)
         machine = known.setdefault(key, _machine(record))
         if record.peaks:
-            known[key] = replace(machine, peaks=_highest(machine.peaks, record.peaks))
+            known[key] = replace(machine, peaks=highest(machine.peaks, record.peaks))
     return list(known.values())
 
 
 def _machine(record: Record) -> MachineSummary:
     facts = [field.name for field in fields(MachineSummary) if field.name != "peaks"]
     return MachineSummary(**{fact: getattr(record.machine, fact) for fact in facts}, peaks=None)
-
-
-def _highest(one: Peaks | None, other: Peaks) -> Peaks:
-    """Return the higher of each peak; a disturbed or smaller calibration never lowers one."""
-    if one is None:
-        return other
-    products = (one.matrix_flop_per_second, other.matrix_flop_per_second)
-    precisions = dict.fromkeys(precision for product in products for precision in product)
-    return Peaks(
-        {precision: max(product.get(precision, 0) for product in products) for precision in precisions},
-        max(one.memory_bytes_per_second, other.memory_bytes_per_second),
-        max(one.launches_per_second, other.launches_per_second),
-    )
 
 
 def code_versions(records: list[Record]) -> list[CodeVersion]:

@@ -11,17 +11,24 @@ from epochbench.records.exchange import Quarantined
 from epochbench.stats import Interval
 from epochbench.timing.cell import Cell, is_imported
 from epochbench.timing.protocol import Protocol
-from epochbench.timing.record import Code, Dataset, Finding, Gpu, Limit, Peaks
+from epochbench.timing.record import Code, Dataset, Finding, Gpu, Peaks
 
 SUMMARY_VERSION = 1
 
 
 @dataclass(frozen=True)
-class DistanceToLimit(Limit):
-    """A cell's floors, as the record has them, and how many times each its typical epoch takes."""
+class DistanceToLimit:
+    """A cell's floors at the highest peaks of its machine, and how many times each its typical epoch takes."""
 
-    times_operator_floor: float  # epoch time over the floor operator by operator
-    times_fused_floor: float  # epoch time over the floor with everything fused
+    flop_per_epoch: float  # floating-point operations of the network as published
+    operator_bytes_per_epoch: float  # bytes that the operators read and write once
+    compulsory_bytes_per_epoch: float  # bytes that no fusion spares: images, labels, weights
+    operators_per_step: int  # operators of a step
+    operator_estimate_seconds: float  # estimate: the operators one by one, s
+    fused_bound_seconds: float  # bound: all arithmetic as published, or the bytes that no fusion spares, s
+    bound_by: str  # what takes longest by itself: arithmetic, memory or launches
+    times_operator_estimate: float  # epoch time over the estimate
+    times_fused_bound: float  # epoch time over the bound
 
 
 @dataclass(frozen=True)

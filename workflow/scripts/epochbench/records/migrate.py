@@ -67,14 +67,29 @@ def _from_version_2(old: dict) -> dict:
 
 
 def _from_version_3(old: dict) -> dict:
-    once = {"tries": 1, "quiet_seconds": 0.0}
+    limit = old["limit"]
+    unseen = dict.fromkeys(("train_images_evaluated", "train_loss", "train_accuracy"))
     return old | {
         "schema_version": 4,
-        "protocol": old["protocol"] | once,
+        "protocol": old["protocol"] | {"rate_scaling": "none", "tries": 1, "quiet_seconds": 0.0},
+        "training": old["training"] | {"learning_rate": old["protocol"]["learning_rate"]},
+        "conditions": old["conditions"] | {"gpu_watch": None},
+        "evidence": old["evidence"] | unseen | {"first_steps": []},
+        "limit": None if limit is None else _limit_from_version_3(limit),
         "stack": None,
         "first_runs": None,
         "tries": [],
     }
+
+
+def _limit_from_version_3(old: dict) -> dict:
+    """Floors were called so, the bound of the fused work and the estimate operator by operator alike."""
+    names = {
+        "operator_floor_seconds": "operator_estimate_seconds",
+        "fused_floor_seconds": "fused_bound_seconds",
+    }
+    renamed = {names.get(key, key): value for key, value in old.items()}
+    return renamed | {"launches_per_epoch": None, "operators": []}
 
 
 # From version 1 to 2, from 2 to 3, and so on.

@@ -7,7 +7,7 @@ from epochbench.timing.cell import COLUMNS, REQUIRED
 
 UNKNOWN = "unknown"
 MARKS = {True: "passed", False: "FAILED", None: "not judged"}
-LIMIT_COLUMNS = ("floor, operator by operator", "times it", "floor, fused", "times that", "bound by")
+LIMIT_COLUMNS = ("estimate, operator by operator", "times it", "bound, fused", "times that", "bound by")
 
 
 def fastest_first(summary: Summary) -> list[CellSummary]:
@@ -100,7 +100,7 @@ def try_rows(summary: Summary) -> list[dict]:
 
 
 def limit_rows(summary: Summary) -> list[dict[str, str]]:
-    """Return per cell how far its epoch is from what the machine's measured peaks allow, fastest cell first."""
+    """Return per cell how far its epoch is from what its machine's highest measured peaks allow, fastest cell first."""
     return [
         {"cell": row.cell, "one epoch": wording.interval_seconds(row.epoch_seconds)}
         | dict(zip(LIMIT_COLUMNS, _limit_texts(row), strict=True))
@@ -113,10 +113,10 @@ def _limit_texts(row: CellSummary) -> list[str]:
     if limit is None:
         return [UNKNOWN] * len(LIMIT_COLUMNS)
     return [
-        wording.seconds(limit.operator_floor_seconds),
-        f"{wording.significant(limit.times_operator_floor, 2)}x",
-        wording.seconds(limit.fused_floor_seconds),
-        f"{wording.significant(limit.times_fused_floor, 2)}x",
+        wording.seconds(limit.operator_estimate_seconds),
+        f"{wording.significant(limit.times_operator_estimate, 2)}x",
+        wording.seconds(limit.fused_bound_seconds),
+        f"{wording.significant(limit.times_fused_bound, 2)}x",
         limit.bound_by,
     ]
 

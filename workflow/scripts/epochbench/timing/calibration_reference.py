@@ -9,10 +9,12 @@ from pathlib import Path
 
 import torch
 
+from epochbench.errors import BenchmarkError
 from epochbench.files import write_json
 from epochbench.timing import provenance
 from epochbench.timing.calibrate import matrix_flop_per_second
 from epochbench.timing.cell import Cell
+from epochbench.timing.device import Device
 from epochbench.timing.devices import open_device
 
 # Spread over some seconds, so that a short disturbance does not hit all.
@@ -20,16 +22,27 @@ LOOKS = 8
 PAUSE_SECONDS = 0.3
 
 
-def write_reference(device: str, threads: int, path: str | Path) -> float:
-    """Measure the best fp32 matrix product of a device ("cpu" or "gpu"), write it, and return it in FLOP/s."""
+def write_reference(device: str, threads: int, path: str | Path) -> float | None:
+    """Measure the best fp32 matrix product of a device ("cpu" or "gpu"), write it, and return it in FLOP/s.
+
+    None where there is no such device: that is for its cells to tell, each by itself.
+    """
     torch.set_num_threads(threads)
-    opened = open_device(Cell("reference", device))
-    best = 0.0
-    for _ in range(LOOKS):
-        best = max(best, matrix_flop_per_second(opened, "fp32"))
-        time.sleep(PAUSE_SECONDS)
+    try:
+        best = _best(open_device(Cell("reference", device)))
+    except BenchmarkError as error:
+        print(f"no reference: {error}")
+        best = None
     facts = {"fingerprint": provenance.fingerprint(), "threads": threads, "matrix_flop_per_second": best}
     write_json(path, facts)
+    return best
+
+
+def _best(device: Device) -> float:
+    best = 0.0
+    for _ in range(LOOKS):
+        best = max(best, matrix_flop_per_second(device, "fp32"))
+        time.sleep(PAUSE_SECONDS)
     return best
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from epochbench.timing.machine.watch import Watching
 from epochbench.timing.record import Gpu, GpuState
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ class Device:
     can_capture = False
     # What torch.distributed joins several of these with.
     backend = "gloo"
-    # Sizes that keep the whole device busy for a fraction of a second: a square matrix product, and a copy in bytes.
-    product_size = 1536
+    # Sizes that keep the device busy: of square matrix products, of which the best counts, and of a copy in bytes.
+    # Beside others a processor is left alone for milliseconds, which the smaller product takes.
+    product_sizes: tuple[int, ...] = (1536, 512)
     copy_bytes = 2**28
 
     def synchronize(self) -> None:
@@ -76,6 +78,10 @@ class Device:
     def gpu_state(self) -> GpuState | None:
         """Return the accelerator's clocks, limits and other processes, None where nobody tells."""
         return None
+
+    def watched(self) -> contextlib.AbstractContextManager[Watching]:
+        """Return the context in which another process watches the accelerator; `seen` stays None where nobody can."""
+        return contextlib.nullcontext(Watching())
 
     def energy_joules(self) -> float | None:
         """Return the accelerator's energy counter in joules, None where it has none."""

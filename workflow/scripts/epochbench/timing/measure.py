@@ -11,7 +11,7 @@ from torch import nn
 from epochbench.timing import evidence, stopwatch
 from epochbench.timing.device import Device
 from epochbench.timing.devices import open_device
-from epochbench.timing.evaluate import Evaluation, evaluate
+from epochbench.timing.evaluate import NOT_EVALUATED, Evaluation, evaluate
 from epochbench.timing.failures import plain_failures, plain_network
 from epochbench.timing.load import Batches, dataset_of, load_batches
 from epochbench.timing.machine import host
@@ -48,9 +48,9 @@ def _measure(task: Task, team: Team, console: TextIO | None) -> Measurement:
 
     keep_freed_memory()  # the clock has stopped; evaluation and checks need not be slow on any cell
     lap = _laps()
-    evaluation = evaluate(task, network, device) if team.rank == 0 else Evaluation(0.0, 0.0)
+    evaluation = evaluate(task, network, device) if team.rank == 0 else NOT_EVALUATED
     evaluation_seconds = lap()
-    training = _training(team, network, batches, warmup, timed, evaluation, last.peak_memory_bytes)
+    training = _training(task, team, network, batches, warmup, timed, evaluation, last.peak_memory_bytes)
     conditions = _conditions(task, team, device, load_average, timed)
     checked = _evidence(task, team, device, network, warmup, timed, evaluation)
     images = sum(len(labels) for _, labels in batches) * team.size
@@ -108,6 +108,7 @@ def _timing(
 
 
 def _training(
+    task: Task,
     team: Team,
     network: nn.Module,
     batches: Batches,
@@ -123,6 +124,7 @@ def _training(
         epoch_losses=_mean_losses(team, timed.losses),
         test_accuracy=evaluation.accuracy,
         peak_memory_bytes=peak_memory_bytes,
+        learning_rate=task.protocol.rate(task.cell.batch_size),
     )
 
 
@@ -156,6 +158,7 @@ def _conditions(
         environment=host.relevant_environment(),
         gpu_before=timed.gpu_states[0],
         gpu_after=timed.gpu_states[1],
+        gpu_watch=timed.gpu_watch,
     )
 
 
@@ -175,23 +178,26 @@ def _evidence(
     evaluation: Evaluation,
 ) -> Evidence:
     """Gather what the gates judge, now that the clock has stopped; only the first of a team has all of it."""
-    first_losses = [loss / team.size for loss in team.total(warmup.losses[: warmup.checked_steps])]
+    first_losses = [loss / team.size for loss in team.total(warmup.losses[: len(warmup.updates)])]
     steps, images = team.total([timed.steps, timed.images])
     team.barrier()
     first = team.rank == 0
     replayed = warmup.replay_deviation
-    deviations = evidence.deviations(task, first_losses, warmup.update, replayed) if first else (None, None)
+    first_steps = evidence.first_steps(task, first_losses, warmup.updates, replayed) if first else []
     return Evidence(
         counted_steps=steps // team.size,
         counted_images=images,
         parameters_moved=timed.parameters_moved,
         test_loss=evidence.finite(evaluation.loss),
-        checked_steps=warmup.checked_steps,
-        loss_deviation=deviations[0],
-        update_deviation=deviations[1],
+        checked_steps=len(warmup.updates),
+        **evidence.deviations(first_steps),
         tf32_allowed=device.tf32_allowed(),
         outer_seconds=timed.outer_seconds,
         step_seconds=timed.step_seconds + sum(elapsed.wait_seconds for elapsed in timed.epochs),
         subnormal_share=evidence.subnormal_share(network),
         between_seconds=timed.between_seconds,
+        first_steps=first_steps,
+        train_images_evaluated=evaluation.train_images,
+        train_loss=evidence.finite(evaluation.train_loss),
+        train_accuracy=evaluation.train_accuracy,
     )

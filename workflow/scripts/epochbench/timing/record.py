@@ -48,7 +48,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Training:
-    """What the epochs did: the work, and whether the network learned."""
+    """What the epochs did: the work, the rate of its updates, and whether the network learned."""
 
     parameters: int
     steps_per_epoch: int
@@ -56,6 +56,7 @@ class Training:
     epoch_losses: list[float | None]
     test_accuracy: float
     peak_memory_bytes: int
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,25 @@ class GpuState:
 
 
 @dataclass(frozen=True)
+class GpuWatch:
+    """What a process of its own saw of the card while the clock ran; None where the driver does not tell.
+
+    Clocks are those of samples in which the card had work. `held_shares` has the share of samples in which a reason
+    held the clocks down, `violation_seconds` the driver's own count by kind, `processes` the most others at once.
+    """
+
+    samples: int
+    seconds: float
+    sm_clock_min_mhz: int | None
+    sm_clock_median_mhz: int | None
+    sm_clock_max_mhz: int | None
+    power_median_watts: float | None
+    held_shares: dict[str, float] | None
+    violation_seconds: dict[str, float] | None
+    processes: int | None
+
+
+@dataclass(frozen=True)
 class Conditions:
     """What the machine did meanwhile. Counts and CPU seconds cover the timed epochs; None is "unknown"."""
 
@@ -121,6 +141,7 @@ class Conditions:
     environment: dict[str, str]
     gpu_before: GpuState | None
     gpu_after: GpuState | None
+    gpu_watch: GpuWatch | None = None
 
 
 @dataclass(frozen=True)
@@ -133,16 +154,29 @@ class Peaks:
 
 
 @dataclass(frozen=True)
+class OperatorWork:
+    """What one operator of the cell's own graph does in an epoch: FLOP, and bytes read and written once."""
+
+    flop: float
+    bytes: float
+
+
+@dataclass(frozen=True)
 class Limit:
-    """The work of one epoch, and the least time that the peaks leave it: calibrate.py says how they are counted."""
+    """The work of one epoch, and the least time that the peaks leave it: floors.py says how they are counted.
+
+    `operators` is empty and `launches_per_epoch` None in records before version 4, which counted the published graph.
+    """
 
     flop_per_epoch: float
     operator_bytes_per_epoch: float
     compulsory_bytes_per_epoch: float
     operators_per_step: int
-    operator_floor_seconds: float
-    fused_floor_seconds: float
+    operator_estimate_seconds: float
+    fused_bound_seconds: float
     bound_by: str
+    launches_per_epoch: float | None = None
+    operators: list[OperatorWork] = field(default_factory=list)
 
     def arithmetic_seconds(self, peaks: Peaks, precision: str) -> float:
         """Return how long an epoch's FLOP take at the measured peak of a precision."""
@@ -178,8 +212,27 @@ class Stack:
 
 
 @dataclass(frozen=True)
+class FirstStep:
+    """How far one of the first steps is from float64, and how far it may be expected to be; all are relative.
+
+    `update` is the weights' change since the first step began. What is expected is the deviation of the same steps on
+    the CPU, rounded as the cell's precision rounds: of a single image's loss, and of the update. `plain` is the
+    update's deviation in fp32. None is not a number.
+    """
+
+    loss_deviation: float | None
+    update_deviation: float | None
+    expected_loss_deviation: float | None
+    expected_update_deviation: float | None
+    plain_update_deviation: float | None
+
+
+@dataclass(frozen=True)
 class Evidence:
-    """What the gates judge: counts, deviations and bounds, taken beside the timing and never inside it."""
+    """What the gates judge: counts, deviations and bounds, taken beside the timing and never inside it.
+
+    `first_steps` is empty in records before version 4, and what was not looked at in them is None.
+    """
 
     counted_steps: int
     counted_images: int
@@ -193,6 +246,10 @@ class Evidence:
     step_seconds: float
     subnormal_share: float
     between_seconds: float | None = None
+    first_steps: list[FirstStep] = field(default_factory=list)
+    train_images_evaluated: int | None = None
+    train_loss: float | None = None
+    train_accuracy: float | None = None
 
 
 @dataclass(frozen=True)

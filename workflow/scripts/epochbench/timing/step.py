@@ -77,7 +77,7 @@ class Step:
         self.micro_batch = cell.micro_batch
         # A graph holds one kernel rather than many, and only the fused update takes the scale that fp16 needs.
         fused = cell.captures_graph or cell.precision == "fp16"
-        self.optimizer = Momentum(trained(network), protocol.learning_rate, protocol.momentum, fused)
+        self.optimizer = Momentum(trained(network), protocol.rate(cell.batch_size), protocol.momentum, fused)
         self.steps_taken = self.images_taken = 0
         self.seconds = 0.0
         self.scaler = torch.amp.GradScaler(device.torch_device.type, enabled=cell.precision == "fp16")

@@ -2,20 +2,20 @@
 
 import gc
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TextIO
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from epochbench.timing import evidence
+from epochbench.timing import evidence, reference
 from epochbench.timing.device import Device, Elapsed
 from epochbench.timing.failures import plain_network
 from epochbench.timing.load import Batches
 from epochbench.timing.machine import energy, host
 from epochbench.timing.network import trained
-from epochbench.timing.record import GpuState
+from epochbench.timing.record import GpuState, GpuWatch
 from epochbench.timing.step import Step
 from epochbench.timing.stopping import enough
 from epochbench.timing.task import Task
@@ -24,15 +24,14 @@ from epochbench.timing.team import Team
 
 @dataclass(frozen=True)
 class Warmup:
-    """The first steps: their seconds and losses, and how the first few of them changed the weights.
+    """The first steps: their seconds and losses, and the weights' change after each of the first few.
 
     `replay_deviation` is how far a replayed epoch is from its steps, relatively; 0 where an epoch is its steps.
     """
 
     seconds: list[float]
     losses: list[float]
-    checked_steps: int
-    update: torch.Tensor
+    updates: list[torch.Tensor]
     replay_deviation: float
 
 
@@ -52,6 +51,7 @@ class Timed:
     gpu_states: tuple[GpuState | None, GpuState | None]
     gpu_energy_joules: float | None
     cpu_energy_joules: float | None
+    gpu_watch: GpuWatch | None = None
 
     @property
     def epoch_seconds(self) -> list[float]:
@@ -66,26 +66,35 @@ def warm_up(task: Task, step: Step, network: nn.Module, batches: Batches, device
     if len(batches[-1][1]) != len(batches[0][1]):
         chosen.append(batches[-1])
     checked = min(len(batches), evidence.steps_to_check(task.cell.batch_size, count))
-    before = evidence.weights(network)
-    seconds, losses, update = [], [], None
+    before = reference.weights(network)
+    seconds, losses, updates = [], [], []
     for images, labels in chosen:
         device.start()
         with plain_network(task.cell, images.shape[1:]):
             loss = step.take(images, labels)
         seconds.append(device.stop().wall_seconds)
         losses.append(float(loss))
-        if len(losses) == checked:
-            update = evidence.weights(network) - before
+        if len(losses) <= checked:
+            updates.append(reference.weights(network) - before)
     device.start()
     replay_deviation = step.ready(batches)
     seconds.append(device.stop().wall_seconds)
-    return Warmup(seconds, losses, checked, update, replay_deviation)
+    return Warmup(seconds, losses, updates, replay_deviation)
 
 
 def time_epochs(
     task: Task, team: Team, step: Step, network: nn.Module, batches: Batches, device: Device, console: TextIO | None
 ) -> Timed:
-    """Time epochs until the protocol has enough, with the counters and copies that the gates ask for around them."""
+    """Time epochs until the protocol has enough, while another process watches the accelerator, where there is one."""
+    with device.watched() as watching:
+        timed = _time_epochs(task, team, step, network, batches, device, console)
+    return replace(timed, gpu_watch=watching.seen)
+
+
+def _time_epochs(
+    task: Task, team: Team, step: Step, network: nn.Module, batches: Batches, device: Device, console: TextIO | None
+) -> Timed:
+    """Time the epochs, with the counters and copies that the gates ask for around them."""
     weights = [parameter.detach().clone() for parameter in trained(network).values()]
     counted = step.steps_taken, step.images_taken, step.seconds
     epochs, losses = [], []

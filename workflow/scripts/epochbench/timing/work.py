@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from epochbench.timing.network import build_network, count_parameters
+from epochbench.timing.network import build_network, count_parameters, tensor_format
 from epochbench.timing.record import Dataset
 
 # Batch normalisation in training needs more than one image.
@@ -69,26 +69,31 @@ def _moves_nothing(operator: torch._ops.OpOverload) -> bool:
     return views or operator.overloadpacket in (torch.ops.aten.empty, torch.ops.aten.empty_like, torch.ops.aten.detach)
 
 
-def count_work(model: str, dataset: Dataset) -> list[Operator]:
-    """Return the operators of a training step of a network as published: forward, loss, backward and update.
+def count_work(
+    model: str, dataset: Dataset, layers: str = "published", memory_format: str = "contiguous"
+) -> list[Operator]:
+    """Return the operators of a training step of a network: forward, loss, backward and update.
+
+    `layers` and `memory_format` are a cell's columns, so that a cell's own graph counts itself.
 
     A real pass is traced on a few images and on twice as many: what grows is of the images, the rest is of the step.
     FLOP are torch's own count; every input of an operator is read once and every output written once. Left out: FLOP
     of anything but convolutions, matrix products and attention, and what an operator moves within itself.
     """
-    network = build_network(model, dataset, seed=0).train()
-    few, more = (_trace(network, dataset, images) for images in TRACED_IMAGES)
+    network = build_network(model, dataset, 0, layers, memory_format).train()
+    few, more = (_trace(network, dataset, images, memory_format) for images in TRACED_IMAGES)
     operators = [_scaling(one, other) for one, other in zip(few, more, strict=True)]
     # Momentum reads weight, gradient and velocity, and writes weight and velocity.
     return [*operators, Operator("update", 0, 0, weights=5 * count_parameters(network))]
 
 
-def _trace(network: nn.Module, dataset: Dataset, count: int) -> list[_Call]:
+def _trace(network: nn.Module, dataset: Dataset, count: int, memory_format: str) -> list[_Call]:
     """Return what a forward pass, its loss and their backward pass dispatch for so many images, on the CPU.
 
     torch's meta device would say the same, but imports torch's compiler, two seconds a run.
     """
     images, labels = torch.zeros(count, *dataset.image_shape), torch.zeros(count, dtype=torch.int64)
+    images = images.contiguous(memory_format=tensor_format(memory_format))
     network.zero_grad()
     with _Tracer() as tracer:
         functional.cross_entropy(network(images), labels).backward()

@@ -13,6 +13,7 @@ from epochbench.timing.cell import Cell
 from epochbench.timing.device import Device, Elapsed
 from epochbench.timing.devices.cpu import host_flags
 from epochbench.timing.machine import nvidia
+from epochbench.timing.machine.watch import Watching, watched
 from epochbench.timing.record import Gpu, GpuState
 
 SERVES = "gpu"
@@ -53,7 +54,7 @@ class CudaDevice(Device):
     precisions = ("fp32", "tf32", "bf16", "fp16")
     can_capture = True
     backend = "nccl"
-    product_size = 8192
+    product_sizes = (8192,)
     copy_bytes = 2**31
 
     def __init__(self, index: int = 0):
@@ -126,7 +127,11 @@ class CudaDevice(Device):
 
     def energy_joules(self) -> float | None:
         """Return the card's energy counter in joules, None where it has none."""
-        return nvidia.energy_joules(self.torch_device.index)
+        return nvidia.energy_joules(self._uuid())
+
+    def watched(self) -> contextlib.AbstractContextManager[Watching]:
+        """Watch the card from another process, which the queue of this one does not hold up."""
+        return watched(self._uuid() if nvidia.gpus() else None)
 
     def tf32_allowed(self) -> bool:
         """Tell whether TF32 is on, read back from matrix products and convolutions."""

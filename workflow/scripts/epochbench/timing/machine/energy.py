@@ -8,11 +8,11 @@ POWERCAP = Path("/sys/class/powercap")
 def cpu_microjoules(folder: Path = POWERCAP) -> dict[str, tuple[int, int]] | None:
     """Return every processor package's energy counter in microjoules and where it begins anew; None if not readable.
 
-    zeus reads the same counters, but starts a process of its own to watch them, which would stand beside the clock.
+    Read here, since libraries that watch them start a process of their own, which would stand beside the clock.
     """
     counters = {}
     for zone in sorted(folder.glob("intel-rapl:[0-9]*")):
-        if zone.name.count(":") != 1:  # cores and memory of a package, which it counts already
+        if zone.name.count(":") != 1 or not _is_package(zone):  # cores and memory of a package are in it already
             continue
         try:
             counters[zone.name] = (
@@ -22,6 +22,14 @@ def cpu_microjoules(folder: Path = POWERCAP) -> dict[str, tuple[int, int]] | Non
         except (OSError, ValueError):  # root alone may read them on most systems
             return None
     return counters or None
+
+
+def _is_package(zone: Path) -> bool:
+    """Tell a package from `psys`, the whole board, which has the packages in it; the kernel writes each zone's name."""
+    try:
+        return (zone / "name").read_text().startswith("package")
+    except OSError:  # a kernel that names none has packages alone
+        return True
 
 
 def cpu_joules_between(before: dict | None, after: dict | None) -> float | None:

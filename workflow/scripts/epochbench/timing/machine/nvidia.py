@@ -1,9 +1,16 @@
 """What NVIDIA's driver tells, through NVML and without torch."""
 
+import contextlib
 import os
+from collections.abc import Callable, Container, Iterator
 from functools import cache
+from types import ModuleType
+from typing import Any
 
 from epochbench.timing.record import Gpu, GpuState
+
+# What a UUID begins with: that of a whole card, or of a part of one.
+UUID_WORDS = ("GPU-", "MIG-")
 
 
 @cache
@@ -15,14 +22,35 @@ def gpus() -> tuple[Gpu, ...]:
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is not None and hidden.strip() in ("", "-1"):
         return ()
+    with _driver() as pynvml:
+        if pynvml is None:
+            return ()
+        return _visible(tuple(_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())), hidden)
+
+
+def _visible(every: tuple[Gpu, ...], chosen: str | None) -> tuple[Gpu, ...]:
+    """Return the cards that CUDA_VISIBLE_DEVICES names by UUID, of which a beginning is enough.
+
+    Numbers hide none here: CUDA counts the cards in another order than NVML, so that nobody knows which they mean.
+    """
+    names = [name.strip() for name in (chosen or "").split(",")]
+    if not names[0].startswith(UUID_WORDS):
+        return every
+    return tuple(gpu for name in names for gpu in every if name and (gpu.uuid or "").startswith(name))
+
+
+@contextlib.contextmanager
+def _driver() -> Iterator[ModuleType | None]:
+    """Open NVML for a while; None where there is no such library or no driver."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
     except Exception:
-        return ()
+        yield None
+        return
     try:
-        return tuple(_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount()))
+        yield pynvml
     finally:
         pynvml.nvmlShutdown()
 
@@ -41,28 +69,34 @@ def gpu_state(uuid: str | None) -> GpuState | None:
     """Return what the driver says of one card now; None without NVML, and a field None where it does not tell."""
     if uuid is None or not gpus():
         return None
-    import pynvml
-
-    pynvml.nvmlInit()
-    try:
-        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-        own = os.getpid()
-        limit = _told(pynvml, pynvml.nvmlDeviceGetPowerManagementLimit, handle)
-        reasons = _told(pynvml, pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
-        processes = _told(pynvml, pynvml.nvmlDeviceGetComputeRunningProcesses, handle)
-        return GpuState(
-            sm_clock_mhz=_told(pynvml, pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
-            memory_clock_mhz=_told(pynvml, pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_MEM),
-            temperature_celsius=_told(pynvml, pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
-            power_limit_watts=None if limit is None else limit / 1000,
-            throttle_reasons=None if reasons is None else _throttle_names(pynvml, reasons),
-            processes=None if processes is None else sum(process.pid != own for process in processes),
-        )
-    finally:
-        pynvml.nvmlShutdown()
+    with _driver() as pynvml:
+        return state_of(pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid), {os.getpid()}) if pynvml else None
 
 
-def _told(pynvml, ask, *arguments):
+def state_of(pynvml: ModuleType, handle: object, own: Container[int]) -> GpuState:
+    """Return what NVML says of a card now, a field None where it does not tell; `own` processes are no others."""
+    limit = told(pynvml, pynvml.nvmlDeviceGetPowerManagementLimit, handle)
+    reasons = told(pynvml, pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
+    processes = told(pynvml, pynvml.nvmlDeviceGetComputeRunningProcesses, handle)
+    return GpuState(
+        sm_clock_mhz=told(pynvml, pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
+        memory_clock_mhz=told(pynvml, pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_MEM),
+        temperature_celsius=told(pynvml, pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+        power_limit_watts=None if limit is None else limit / 1000,
+        throttle_reasons=None if reasons is None else throttle_names(pynvml, reasons),
+        processes=None if processes is None else _others([process.pid for process in processes], own),
+    )
+
+
+def _others(pids: list[int], own: Container[int]) -> int:
+    """Return how many of the processes on a card are not ours.
+
+    In a container the driver may tell the host's numbers, of which none is known to be ours: then one of them is.
+    """
+    return max(0, len(pids) - max(1, sum(pid in own for pid in pids)))
+
+
+def told(pynvml: ModuleType, ask: Callable, *arguments: object) -> Any:
     """Return NVML's answer, or None where this card or driver has none."""
     try:
         return ask(*arguments)
@@ -70,7 +104,7 @@ def _told(pynvml, ask, *arguments):
         return None
 
 
-def _throttle_names(pynvml, reasons: int) -> list[str]:
+def throttle_names(pynvml: ModuleType, reasons: int) -> list[str]:
     """Return the names of the bits that hold the clocks down; being idle or at a chosen clock is none."""
     names = {
         "power cap": pynvml.nvmlClocksThrottleReasonSwPowerCap,
@@ -82,16 +116,17 @@ def _throttle_names(pynvml, reasons: int) -> list[str]:
     return [name for name, bit in names.items() if reasons & bit]
 
 
-def energy_joules(index: int) -> float | None:
-    """Return what a GPU has taken since its driver was loaded, in joules; None where the card does not count."""
-    # Imported here, since CPU cells and the Snakefile need none of it.
-    from zeus.device.gpu import ZeusGPUInitError, get_gpus
-    from zeus.exception import ZeusBaseError
+def energy_joules(uuid: str | None) -> float | None:
+    """Return what a card has taken since its driver was loaded, in joules; None where it does not count.
 
-    try:
-        gpus = get_gpus()
-        if not gpus.supports_get_total_energy_consumption(index):
-            return None
-        return gpus.get_total_energy_consumption(index) / 1e3
-    except (ZeusGPUInitError, ZeusBaseError, IndexError):
+    The card is found by its UUID: CUDA and NVML count the cards in orders of their own.
+    """
+    if uuid is None or not gpus():
         return None
+    with _driver() as pynvml:
+        if pynvml is None:
+            return None
+        millijoules = told(
+            pynvml, lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByUUID(uuid))
+        )
+        return None if millijoules is None else millijoules / 1e3

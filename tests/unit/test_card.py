@@ -1,0 +1,139 @@
+"""What NVIDIA's driver tells, by a fake one: which card is meant, and what is seen while the clock runs."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from epochbench.timing.machine import nvidia, watch
+
+FAKE = Path(__file__).parent / "fake_nvml"
+BUSY = {"clock": 1980, "most": 1980, "limit": 700_000, "power": 300_000, "reasons": 0, "energy": 5_000, "pids": []}
+VIOLATIONS = dict.fromkeys(map(str, watch.VIOLATIONS.values()), 0)
+PATIENCE_SECONDS = 20
+
+
+class Cards:
+    """The cards of the fake driver; a change is seen at its next look."""
+
+    def __init__(self, path):
+        self.path = path
+        self.write({"GPU-bb": BUSY, "GPU-aa": BUSY})
+
+    def write(self, cards):
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps(cards))
+        new.replace(self.path)
+
+
+@pytest.fixture
+def cards(tmp_path, monkeypatch):
+    """Two cards, each free."""
+    monkeypatch.syspath_prepend(str(FAKE))
+    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(FAKE))
+    monkeypatch.setenv("FAKE_NVML", str(tmp_path / "cards.json"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    nvidia.gpus.cache_clear()
+    yield Cards(tmp_path / "cards.json")
+    nvidia.gpus.cache_clear()
+    sys.modules.pop("pynvml", None)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "uuids"),
+    [
+        (None, ["GPU-bb", "GPU-aa"]),
+        ("GPU-aa", ["GPU-aa"]),
+        ("GPU-a", ["GPU-aa"]),
+        ("GPU-aa,GPU-bb", ["GPU-aa", "GPU-bb"]),
+        ("0,1", ["GPU-bb", "GPU-aa"]),
+        ("GPU-cc", []),
+    ],
+)
+def test_cards_are_chosen_by_their_uuids(cards, monkeypatch, chosen, uuids):
+    if chosen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert [gpu.uuid for gpu in nvidia.gpus()] == uuids
+
+
+@pytest.mark.parametrize("chosen", [None, "GPU-aa", "1"])
+def test_energy_is_that_of_the_card_and_not_of_its_number(cards, monkeypatch, chosen):
+    """The first card of CUDA is the second of NVML here."""
+    if chosen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    cards.write({"GPU-bb": BUSY | {"energy": 9_000_000}, "GPU-aa": BUSY | {"energy": 7_000}})
+    assert nvidia.energy_joules("GPU-aa") == 7.0
+
+
+def test_a_card_that_does_not_count_has_no_energy(cards):
+    silent = {key: value for key, value in BUSY.items() if key != "energy"}
+    cards.write({"GPU-aa": silent})
+    assert nvidia.energy_joules("GPU-aa") is None
+    assert nvidia.energy_joules(None) is None
+
+
+def test_others_are_the_processes_that_are_not_ours(cards):
+    for pids, others in (([], 0), ([os.getpid()], 0), ([os.getpid(), 1], 1), ([1], 0), ([1, 2, 3], 2)):
+        cards.write({"GPU-aa": BUSY | {"pids": pids}})
+        assert nvidia.gpu_state("GPU-aa").processes == others
+
+
+def watched_while(cards, *states):
+    """Let another process watch a card until it has seen each of some states, and return what it saw."""
+    cards.write({"GPU-aa": BUSY | {"violations": VIOLATIONS}})
+    with watch.watched("GPU-aa") as watching:
+        for state in states:
+            cards.write({"GPU-aa": BUSY | {"violations": VIOLATIONS} | state})
+            time.sleep(2.5 * watch.LOOK_EVERY_SECONDS)
+    return watching.seen
+
+
+def test_another_process_sees_a_clock_that_is_held_for_a_while(cards):
+    held = {"clock": 1200, "reasons": 4, "violations": VIOLATIONS | {"0": 900_000_000}}
+    seen = watched_while(cards, held)
+    assert (seen.sm_clock_min_mhz, seen.sm_clock_max_mhz) == (1200, 1980)
+    assert seen.violation_seconds["power"] == pytest.approx(0.9)
+    assert seen.held_shares["power cap"] > 0.5
+    assert seen.power_median_watts == 300.0
+    assert seen.samples >= 2
+    assert seen.seconds > watch.LOOK_EVERY_SECONDS
+
+
+def test_an_idle_card_clocks_down_without_blame(cards):
+    seen = watched_while(cards, {"clock": 300, "reasons": 1}, {})
+    assert (seen.sm_clock_min_mhz, seen.held_shares) == (1980, {})
+
+
+def test_another_process_sees_a_neighbour_that_comes_and_goes(cards):
+    assert watched_while(cards, {"pids": [os.getpid()]}).processes == 0
+    assert watched_while(cards, {"pids": [os.getpid(), 4]}, {"pids": [os.getpid()]}).processes == 1
+
+
+def test_a_driver_that_tells_little_leaves_the_rest_unknown(cards):
+    cards.write({"GPU-aa": {"clock": 1500}})
+    with watch.watched("GPU-aa") as watching:
+        pass
+    seen = watching.seen
+    assert seen.sm_clock_median_mhz == 1500
+    assert (seen.sm_clock_max_mhz, seen.violation_seconds, seen.held_shares, seen.processes) == (None, None, None, None)
+
+
+def test_without_a_card_or_a_driver_nobody_watches(monkeypatch, cards):
+    with watch.watched(None) as watching:
+        pass
+    assert watching.seen is None
+    monkeypatch.delenv("FAKE_NVML")
+    with watch.watched("GPU-aa") as watching:
+        pass
+    assert watching.seen is None
+
+
+def test_the_watch_ends_with_whatever_goes_wrong_beside_it(cards):
+    cards.write({"GPU-aa": BUSY | {"violations": VIOLATIONS}})
+    with pytest.raises(ZeroDivisionError), watch.watched("GPU-aa") as watching:
+        raise ZeroDivisionError
+    assert watching.seen.samples >= 1

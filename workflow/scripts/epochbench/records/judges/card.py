@@ -1,0 +1,58 @@
+"""Whether the accelerator was left alone and at its full clock."""
+
+from epochbench.records.judges import Verdict
+from epochbench.timing.record import GpuState, GpuWatch, Record
+
+# Cards step through clocks a percent apart, and end a boost some steps below their highest.
+MIN_CLOCK_SHARE = 0.9
+# Of the time watched; the driver counts microseconds of violation on any card.
+MAX_VIOLATION_SHARE = 0.02
+MAX_HELD_SHARE = 0.05
+
+
+def full_clock(record: Record) -> Verdict:
+    """Nothing held the accelerator's clocks down and nobody else computed on it, before, during or after the epochs."""
+    conditions = record.conditions
+    states = [state for state in (conditions.gpu_before, conditions.gpu_after) if state]
+    watch = conditions.gpu_watch
+    if watch is None and all(state.throttle_reasons is None and state.processes is None for state in states):
+        return None, "No accelerator tells why its clocks are held down."
+    reasons = _held(states) + (_held_meanwhile(watch) if watch else [])
+    if reasons:
+        return False, f"Clocks held down, or the card shared: {', '.join(dict.fromkeys(reasons))}."
+    clock = _clock(watch) if watch else ""
+    return True, f"Clocks held down by: nothing.{clock}"
+
+
+def _held(states: list[GpuState]) -> list[str]:
+    """Return what held the clocks down just before and after, and who else was there."""
+    reasons = [reason for state in states for reason in state.throttle_reasons or []]
+    return reasons + _others(max((state.processes or 0 for state in states), default=0))
+
+
+def _held_meanwhile(watch: GpuWatch) -> list[str]:
+    """Return what held the clocks down while the clock ran, and who else was there."""
+    reasons = [
+        f"{name} in {share:.0%} of the looks"
+        for name, share in (watch.held_shares or {}).items()
+        if share > MAX_HELD_SHARE
+    ]
+    reasons += [
+        f"{kind} violation for {seconds:.2g} s"
+        for kind, seconds in (watch.violation_seconds or {}).items()
+        if seconds > MAX_VIOLATION_SHARE * watch.seconds
+    ]
+    median, most = watch.sm_clock_median_mhz, watch.sm_clock_max_mhz
+    if median is not None and most and median < MIN_CLOCK_SHARE * most:
+        reasons.append(f"{median} MHz of {most} MHz")
+    return reasons + _others(watch.processes or 0)
+
+
+def _others(processes: int) -> list[str]:
+    return [f"{processes} other process{'es' if processes > 1 else ''} on the card"] if processes else []
+
+
+def _clock(watch: GpuWatch) -> str:
+    if watch.sm_clock_median_mhz is None:
+        return ""
+    return f" {watch.sm_clock_median_mhz} MHz of {watch.sm_clock_max_mhz or 'unknown'} MHz while the clock ran."

@@ -1,0 +1,142 @@
+"""A look at the card while the clock runs, from a process of its own: clocks, power, violations, other processes.
+
+The process that trains starts this file as a module, waits until it has looked once, and closes its input when the
+clock has stopped; the answer comes back as JSON. A look takes the host about a millisecond, five times a second.
+"""
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from types import ModuleType
+
+from epochbench.documents import from_dict, to_dict
+from epochbench.timing.machine.nvidia import state_of, told
+from epochbench.timing.record import GpuState, GpuWatch
+
+LOOK_EVERY_SECONDS = 0.2
+# Until the driver has answered once, and until the summary is written.
+PATIENCE_SECONDS = 20
+READY = "ready"
+# nvml.h, nvmlPerfPolicyType_t: what the driver counts the nanoseconds of.
+VIOLATIONS = {"power": 0, "thermal": 1, "sync boost": 2, "board limit": 3, "reliability": 5}
+
+
+class Watching:
+    """What is being watched; `seen` is None until the watch has ended, and where it told nothing."""
+
+    seen: GpuWatch | None = None
+
+
+@contextlib.contextmanager
+def watched(uuid: str | None) -> Iterator[Watching]:
+    """Watch a card for a while, from another process. Where nobody can, `seen` stays None."""
+    watching = Watching()
+    watcher = None if uuid is None else _started(uuid)
+    try:
+        yield watching
+    finally:
+        if watcher is not None:
+            watching.seen = _answer(watcher)
+
+
+def _started(uuid: str) -> subprocess.Popen | None:
+    """Start the process that watches and wait until it has looked once; None where it cannot."""
+    command = [sys.executable, "-m", "epochbench.timing.machine.watch", uuid, str(os.getpid())]
+    paths = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    watcher = subprocess.Popen(command, env=environment, text=True, **pipes)
+    ready, _, _ = select.select([watcher.stdout], [], [], PATIENCE_SECONDS)
+    if ready and watcher.stdout.readline().strip() == READY:
+        return watcher
+    watcher.kill()
+    watcher.communicate()
+    return None
+
+
+def _answer(watcher: subprocess.Popen) -> GpuWatch | None:
+    """Tell the process that the clock has stopped, and return what it saw."""
+    try:
+        told_, _ = watcher.communicate(timeout=PATIENCE_SECONDS)
+        return from_dict(GpuWatch, json.loads(told_))
+    except (subprocess.TimeoutExpired, ValueError, TypeError, KeyError):
+        watcher.kill()
+        watcher.communicate()
+        return None
+
+
+def main(uuid: str, owner: str) -> None:
+    """Be the process that watches: look until the input ends, then write what was seen."""
+    import pynvml
+
+    pynvml.nvmlInit()
+    handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+    looks, began = [look(pynvml, handle, int(owner))], time.monotonic()
+    before = violations(pynvml, handle)
+    print(READY, flush=True)
+    while not select.select([sys.stdin], [], [], LOOK_EVERY_SECONDS)[0]:
+        looks.append(look(pynvml, handle, int(owner)))
+    after, seconds = violations(pynvml, handle), time.monotonic() - began
+    most = told(pynvml, pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM)
+    # The first look was before the clock started.
+    print(json.dumps(to_dict(summarised(looks[1:] or looks, most, seconds, _between(before, after)))))
+
+
+def look(pynvml: ModuleType, handle: object, owner: int) -> tuple[GpuState, float | None, bool]:
+    """Return the card's state now, the watts that it takes, and whether it says that it is idle."""
+    milliwatts = told(pynvml, pynvml.nvmlDeviceGetPowerUsage, handle)
+    reasons = told(pynvml, pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) or 0
+    idle = bool(reasons & pynvml.nvmlClocksThrottleReasonGpuIdle)
+    return state_of(pynvml, handle, {owner}), None if milliwatts is None else milliwatts / 1000, idle
+
+
+def violations(pynvml: ModuleType, handle: object) -> dict[str, float] | None:
+    """Return the seconds so far in which each kind of limit held the card back; None where the driver counts none."""
+    counts = {
+        kind: told(pynvml, pynvml.nvmlDeviceGetViolationStatus, handle, policy) for kind, policy in VIOLATIONS.items()
+    }
+    return {kind: count.violationTime / 1e9 for kind, count in counts.items() if count is not None} or None
+
+
+def _between(before: dict[str, float] | None, after: dict[str, float] | None) -> dict[str, float] | None:
+    """Return the seconds between two readings, None where either is unknown; a counter that ran backwards counts 0."""
+    if before is None or after is None:
+        return None
+    return {kind: max(0.0, after[kind] - before[kind]) for kind in before if kind in after}
+
+
+def summarised(
+    looks: list[tuple[GpuState, float | None, bool]],
+    most_mhz: int | None,
+    seconds: float,
+    violation_seconds: dict[str, float] | None,
+) -> GpuWatch:
+    """Return the looks in a few numbers; clocks and what holds them down count where the card was not idle."""
+    busy = [state for state, _, idle in looks if not idle]
+    clocks = [state.sm_clock_mhz for state in busy if state.sm_clock_mhz is not None]
+    watts = [power for _, power, _ in looks if power is not None]
+    others = [state.processes for state, _, _ in looks if state.processes is not None]
+    reasons = [state.throttle_reasons for state in busy if state.throttle_reasons is not None]
+    names = dict.fromkeys(name for each in reasons for name in each)
+    return GpuWatch(
+        samples=len(looks),
+        seconds=round(seconds, 3),
+        sm_clock_min_mhz=min(clocks, default=None),
+        sm_clock_median_mhz=round(median(clocks)) if clocks else None,
+        sm_clock_max_mhz=most_mhz,
+        power_median_watts=median(watts) if watts else None,
+        held_shares={name: sum(name in each for each in reasons) / len(reasons) for name in names} if reasons else None,
+        violation_seconds=violation_seconds,
+        processes=max(others, default=None),
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
