@@ -7,7 +7,7 @@ from epochbench.aggregate.answer import answer
 from epochbench.aggregate.baseline import baseline_name, baselines, does_the_same_work, without_wrong_baselines
 from epochbench.aggregate.break_even import break_even
 from epochbench.aggregate.cells import summarise_cell, with_verdicts
-from epochbench.aggregate.disturbed import best_calibrations, counting_runs, tries_of
+from epochbench.aggregate.disturbed import counting_runs, tries_of, usual_calibrations
 from epochbench.aggregate.floors import Floors
 from epochbench.aggregate.headline import headline, reservations
 from epochbench.aggregate.ladder import ladder
@@ -34,8 +34,8 @@ def aggregate(
     """
     if not records:
         raise BenchmarkError("there is no record under results/train yet; run `snakemake --cores all` first")
-    everyone, best = runs_by_cell(records), best_calibrations(records)
-    by_cell = {name: counting_runs(runs, best) for name, runs in everyone.items()}
+    everyone, usual = runs_by_cell(records), usual_calibrations(records)
+    by_cell = {name: counting_runs(runs, usual) for name, runs in everyone.items()}
     settings = replace(settings, baseline=baseline_name(settings.baseline, by_cell))
     bases = baselines(settings.baseline, by_cell)
     reference = by_cell.get(settings.baseline, records)[0]
@@ -43,7 +43,7 @@ def aggregate(
     cells = [
         replace(
             summarise_cell(runs, bases.get(runs[0].cell.model), reference, settings, floors),
-            tries=tries_of(everyone[name], best),
+            tries=tries_of(everyone[name], usual),
         )
         for name, runs in by_cell.items()
     ]

@@ -1,7 +1,7 @@
 """Which runs of a cell count: those that nothing disturbed, as long as there are enough of them.
 
-A run knows what disturbed it while it was timed. Seen from the end there is more to know: a calibration that was the
-best so far may turn out to be far below what the same machine reached later.
+A run knows what disturbed it while it was timed. Seen from the end there is more to know: a calibration that seemed
+usual may turn out to be far below what the same machine reached in other runs.
 """
 
 from statistics import median
@@ -13,16 +13,15 @@ from epochbench.timing.record import Record, runs_by_cell
 # One run has no interval: fewer undisturbed ones than this, and all are taken, with a flag.
 ENOUGH_RUNS = 2
 
-Best = dict[tuple[str, str, int], float]
+Usual = dict[tuple[str, str, int], float]
 
 
-def best_calibrations(records: list[Record]) -> Best:
-    """Return the best fp32 matrix product, in FLOP/s, of each machine, device and number of threads."""
-    best: Best = {}
+def usual_calibrations(records: list[Record]) -> Usual:
+    """Return the median fp32 matrix product, in FLOP/s, of each machine, device and number of threads."""
+    reached: dict[tuple[str, str, int], list[float]] = {}
     for record in records:
-        for flop_per_second in _calibrations(record):
-            best[_key(record)] = max(best.get(_key(record), 0.0), flop_per_second)
-    return best
+        reached.setdefault(_key(record), []).extend(_calibrations(record))
+    return {key: median(values) for key, values in reached.items() if values}
 
 
 def _key(record: Record) -> tuple[str, str, int]:
@@ -35,35 +34,35 @@ def _calibrations(record: Record) -> list[float]:
     return tried or ([known] if known else [])
 
 
-def disturbed_by(record: Record, best: Best) -> list[str]:
+def disturbed_by(record: Record, usual: Usual) -> list[str]:
     """Return what disturbed the try of a run that counts, in words; an empty list where nothing did."""
     if not record.tries:
         return []
-    return _with_hindsight(record, record.tries[-1].disturbed_by, record.tries[-1].matrix_flop_per_second, best)
+    return _with_hindsight(record, record.tries[-1].disturbed_by, record.tries[-1].matrix_flop_per_second, usual)
 
 
-def _with_hindsight(record: Record, noted: list[str], reached: float, best: Best) -> list[str]:
-    share = reached / best[_key(record)]
+def _with_hindsight(record: Record, noted: list[str], reached: float, usual: Usual) -> list[str]:
+    share = reached / usual[_key(record)]
     if share >= MIN_CALIBRATION_SHARE or any("matrix product" in reason for reason in noted):
         return noted
-    return [*noted, f"the matrix product reached {share:.0%} of what this machine reached in another run"]
+    return [*noted, f"the matrix product reached {share:.0%} of what this machine reached in other runs"]
 
 
-def counting_runs(runs: list[Record], best: Best) -> list[Record]:
+def counting_runs(runs: list[Record], usual: Usual) -> list[Record]:
     """Return the undisturbed runs of a cell, or all of them where fewer than two are undisturbed."""
-    quiet = [run for run in runs if not disturbed_by(run, best)]
+    quiet = [run for run in runs if not disturbed_by(run, usual)]
     return quiet if len(quiet) >= ENOUGH_RUNS else runs
 
 
 def counting_by_cell(records: list[Record]) -> dict[str, list[Record]]:
     """Return the runs of each cell that count, cells in the order in which they came."""
-    best = best_calibrations(records)
-    return {cell: counting_runs(runs, best) for cell, runs in runs_by_cell(records).items()}
+    usual = usual_calibrations(records)
+    return {cell: counting_runs(runs, usual) for cell, runs in runs_by_cell(records).items()}
 
 
-def tries_of(runs: list[Record], best: Best) -> list[TrySummary]:
+def tries_of(runs: list[Record], usual: Usual) -> list[TrySummary]:
     """Return every try of a cell's runs: what it took, what disturbed it, and whether it counts."""
-    counting = {run.run for run in counting_runs(runs, best)}
+    counting = {run.run for run in counting_runs(runs, usual)}
     return [
         TrySummary(
             run=run.run,
@@ -71,7 +70,7 @@ def tries_of(runs: list[Record], best: Best) -> list[TrySummary]:
             is_last=number == len(run.tries),
             median_seconds=float(median(one.epoch_seconds)),
             waited_seconds=one.waited_seconds,
-            disturbed_by=_with_hindsight(run, one.disturbed_by, one.matrix_flop_per_second, best),
+            disturbed_by=_with_hindsight(run, one.disturbed_by, one.matrix_flop_per_second, usual),
             counts=run.run in counting and number == len(run.tries),
         )
         for run in runs

@@ -6,6 +6,7 @@ A run whose own calibration falls clearly below it was disturbed (quiet.py).
 import json
 import time
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -23,27 +24,28 @@ PAUSE_SECONDS = 0.3
 
 
 def write_reference(device: str, threads: int, path: str | Path) -> float | None:
-    """Measure the best fp32 matrix product of a device ("cpu" or "gpu"), write it, and return it in FLOP/s.
+    """Measure the usual fp32 matrix product of a device ("cpu" or "gpu"), write it, and return it in FLOP/s.
 
     None where there is no such device: that is for its cells to tell, each by itself.
     """
     torch.set_num_threads(threads)
     try:
-        best = _best(open_device(Cell("reference", device)))
+        usual = _usual(open_device(Cell("reference", device)))
     except BenchmarkError as error:
         print(f"no reference: {error}")
-        best = None
-    facts = {"fingerprint": provenance.fingerprint(), "threads": threads, "matrix_flop_per_second": best}
+        usual = None
+    facts = {"fingerprint": provenance.fingerprint(), "threads": threads, "matrix_flop_per_second": usual}
     write_json(path, facts)
-    return best
+    return usual
 
 
-def _best(device: Device) -> float:
-    best = 0.0
+def _usual(device: Device) -> float:
+    """Return the median of several looks: the best of many is higher than a run, which looks once, can reach."""
+    reached = []
     for _ in range(LOOKS):
-        best = max(best, matrix_flop_per_second(device, "fp32"))
+        reached.append(matrix_flop_per_second(device, "fp32"))
         time.sleep(PAUSE_SECONDS)
-    return best
+    return median(reached)
 
 
 def read_reference(path: str | Path | None, threads: int) -> float | None:

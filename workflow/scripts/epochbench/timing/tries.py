@@ -37,7 +37,6 @@ def time_in_quiet(
     Whether a try is repeated is decided by the first of a team, from the conditions alone.
     """
     attempts: list[Attempt] = []
-    best = task.reference_flop_per_second or 0.0
     patience = task.protocol.quiet_seconds
 
     def say(text: str) -> None:
@@ -47,9 +46,8 @@ def time_in_quiet(
     while True:
         waited = quiet.wait_for_quiet(patience, say) if team.rank == 0 and patience > 0 else 0.0
         patience -= waited
-        attempt = _attempt(task, team, step, network, batches, device, console, best)
+        attempt = _attempt(task, team, step, network, batches, device, console)
         attempts.append(replace(attempt, noted=replace(attempt.noted, waited_seconds=round(waited, 3))))
-        best = max(best, attempt.noted.matrix_flop_per_second)
         again = quiet.is_disturbed(attempt.noted) and len(attempts) < task.protocol.tries
         if not team.decide(again):
             return attempts
@@ -64,7 +62,6 @@ def _attempt(
     batches: Batches,
     device: Device,
     console: TextIO | None,
-    best: float,
 ) -> Attempt:
     timed = stopwatch.time_epochs(task, team, step, network, batches, device, console)
     peak_memory_bytes = team.total([device.peak_memory_bytes()])[0]
@@ -72,10 +69,10 @@ def _attempt(
     images = sum(len(labels) for _, labels in batches) * team.size
     peaks, limit = calibrated(task, team, device, images, min(timed.epoch_seconds))
     seconds = round(time.perf_counter() - started, 3)
-    return Attempt(timed, peak_memory_bytes, peaks, limit, seconds, _noted(team, timed, peaks, best))
+    return Attempt(timed, peak_memory_bytes, peaks, limit, seconds, _noted(task, team, timed, peaks))
 
 
-def _noted(team: Team, timed: stopwatch.Timed, peaks: Peaks, best: float) -> Try:
+def _noted(task: Task, team: Team, timed: stopwatch.Timed, peaks: Peaks) -> Try:
     """Return what the record keeps of a try. Workers are pinned, so that each sees the cores of its own."""
     activity = timed.activity
     own, busy, steal = team.total([activity.own_cpu_seconds, activity.busy_cpu_seconds, activity.steal_seconds or 0.0])
@@ -88,5 +85,5 @@ def _noted(team: Team, timed: stopwatch.Timed, peaks: Peaks, best: float) -> Try
         others_share=round(taken.others, 4),
         steal_share=None if taken.steal is None else round(taken.steal, 4),
         matrix_flop_per_second=reached,
-        disturbed_by=quiet.disturbances(taken, reached, max(best, reached)),
+        disturbed_by=quiet.disturbances(taken, reached, task.reference_flop_per_second or reached),
     )
