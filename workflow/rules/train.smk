@@ -6,6 +6,9 @@
 
 # What this machine can do, before anything is timed on it: a run that reaches clearly less was disturbed.
 rule calibrate_cpu:
+    input:
+        # Where there is no data there is nothing to time, and nothing to ask a cluster for.
+        rules.shard_archive.output.manifest,
     output:
         "results/train/cpu/reference.json",
     log:
