@@ -16,6 +16,8 @@ KILLS = int(os.environ.get("EPOCHBENCH_KILLS", "3"))
 WAYS = [("KILL", "all"), ("INT", "all"), ("TERM", "snakemake"), ("KILL", "snakemake"), ("KILL", "job")]
 PLACES = [*STAGES, "nowhere"]
 IN_TURN = "each way in turn"
+# From the end of the clock on, little can be lost that an earlier stage could not lose as well.
+LATE_STAGES = ("evaluation", "record", "aggregate", "report")
 # Removed before a stage, which would not be come by again where an earlier job was let to finish.
 RECORD = "train/cpu/cpu-tuned/run-1.json"
 REMOVED = {"shard": ("shard/manifest.json", RECORD, "train/cpu/cpu-reference/run-1.json")}
@@ -26,8 +28,9 @@ REMOVED |= {"aggregate": ("aggregate/summary.json",), "report": ("report/index.h
 def cases():
     """Every stage with the ways in turn, and then every way at every stage; a copy goes from stage to stage."""
     for ways in (IN_TURN, *(" ".join(way) for way in WAYS)):
-        marks = [pytest.mark.xdist_group(f"killed: {ways}")] + [pytest.mark.deep] * (ways != IN_TURN)
         for number, stage in enumerate(PLACES):
+            group, further = pytest.mark.xdist_group(f"killed: {ways}"), ways != IN_TURN or stage in LATE_STAGES
+            marks = [group] + [pytest.mark.deep] * further
             way = WAYS[number % len(WAYS)] if ways == IN_TURN else tuple(ways.split())
             yield pytest.param(ways, way, stage, marks=marks, id=f"{ways}: {' '.join(way)}-{stage}")
 

@@ -53,8 +53,13 @@ def settings(**changes):
     return "cluster={" + ", ".join(f"{key}: {value}" for key, value in values.items()) + "}"
 
 
-def command(*more, profile="slurm", gpu="skip", retries=0, cluster=None, timing="{runs: 1}"):
-    config = [f"devices={{gpu: {gpu}}}", cluster or settings(), f"timing={timing}", *more]
+def command(*more, profile="slurm", gpu="skip", retries=0, cluster=None, timing="runs: 1"):
+    config = [
+        f"devices={{gpu: {gpu}}}",
+        cluster or settings(),
+        f"timing={{{timing}, tries: 1, quiet_seconds: 0}}",
+        *more,
+    ]
     base = [*SNAKEMAKE, "--workflow-profile", f"profiles/{profile}", *QUICK, "--retries", str(retries)]
     # Ask about jobs sooner than is polite to a cluster of many.
     soon = ["--slurm-init-seconds-before-status-checks", "2"] if profile == "slurm" else []
@@ -87,7 +92,7 @@ def timing_jobs(slurm, site):
 
 
 def test_a_whole_run_through_slurm(slurm, site):
-    status, output = run(slurm, site, *command(timing="{runs: 2}"))
+    status, output = run(slurm, site, *command(timing="runs: 2"))
     assert status == 0, output
     found = records(site)
     assert len(found) == 4
@@ -114,6 +119,7 @@ def test_what_the_job_got_is_what_is_used(slurm, site):
     assert {gate["gate"]: gate["passed"] for gate in found["gates"]}["fair CPU"] is True
 
 
+@pytest.mark.deep
 def test_a_gpu_job_gets_a_gpu_and_says_when_torch_cannot_see_it(slurm, site):
     sheet = one_cell(site, "cell\tdevice\tgpu_model\tconstraint\ncpu-reference\tcpu\t\tfast\ngpu-a\tgpu\tfake\tfast\n")
     status, output = run(slurm, site, *command(sheet, gpu="require"))
@@ -138,7 +144,7 @@ def running_job(slurm, site):
     return next((job for job in timing_jobs(slurm, site) if job["JobState"] == "RUNNING"), None)
 
 
-LONG = "{runs: 1, min_epochs: 1000, min_seconds: 600, max_seconds: 600, max_epochs: 100000}"
+LONG = "runs: 1, min_epochs: 1000, min_seconds: 600, max_seconds: 600, max_epochs: 100000"
 
 
 @pytest.fixture
@@ -190,17 +196,17 @@ def test_a_job_that_slurm_ends_is_told_with_its_cause_and_the_next_run_resumes(s
 
 @pytest.mark.deep
 def test_a_killed_submitting_host_resumes_and_keeps_what_was_measured(slurm, site, started):
-    process = started(*command(timing="{runs: 2}"))
+    process = started(*command(timing="runs: 2"))
     wait_for(lambda: records(site))
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     wait_for(lambda: not [job for job in timing_jobs(slurm, site) if job["JobState"] in ("RUNNING", "PENDING")])
     first = {path: path.stat().st_mtime_ns for path in site.glob("results/train/*/*/run-*.json")}
-    status, output = run(slurm, site, *command(timing="{runs: 2}"))
+    status, output = run(slurm, site, *command(timing="runs: 2"))
     assert status != 0
     assert "--unlock" in output
-    run(slurm, site, *command(timing="{runs: 2}"), "--unlock")
-    status, output = run(slurm, site, *command(timing="{runs: 2}"))
+    run(slurm, site, *command(timing="runs: 2"), "--unlock")
+    status, output = run(slurm, site, *command(timing="runs: 2"))
     assert status == 0, output
     assert len(records(site)) == 4
     kept = {path: path.stat().st_mtime_ns for path in first}

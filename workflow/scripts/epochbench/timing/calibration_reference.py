@@ -19,8 +19,8 @@ from epochbench.timing.device import Device
 from epochbench.timing.devices import open_device
 
 # Spread over some seconds, so that a short disturbance does not hit all.
-LOOKS = 8
-PAUSE_SECONDS = 0.3
+LOOKS = 5
+PAUSE_SECONDS = 0.2
 
 
 def write_reference(device: str, threads: int, path: str | Path) -> float | None:
