@@ -30,12 +30,6 @@ checkpoint plan_more_runs:
         "../scripts/more_runs.py"
 
 
-def all_records(wildcards):
-    """Return the records of the first runs, and those of the further ones that the checkpoint has planned."""
-    checkpoints.plan_more_runs.get()
-    return planned_records()
-
-
 rule aggregate_records:
     input:
         records=all_records,

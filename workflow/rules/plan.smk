@@ -111,6 +111,12 @@ def planned_records(wildcards=None):
     return [record_path(cell, run) for cell in planned_cells() for run in runs_of(cell)]
 
 
+def all_records(wildcards):
+    """Return the records of the first runs, and those of the further ones that the checkpoint has planned."""
+    checkpoints.plan_more_runs.get()
+    return planned_records()
+
+
 def first_records(wildcards=None):
     """Return the paths of every cell's first runs, as many as the config asks for."""
     records = [record_path(cell, run) for cell in planned_cells() for run in RUNS]
