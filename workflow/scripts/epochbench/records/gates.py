@@ -16,13 +16,12 @@ from epochbench.records.judges.card import full_clock
 from epochbench.records.judges.clocks import only_training, synchronised
 from epochbench.records.judges.learning import it_learned
 from epochbench.timing.cell import COLUMNS, is_imported, threads_of
+from epochbench.timing.quiet import MAX_OTHERS_SHARE, MAX_STEAL_SHARE
 from epochbench.timing.record import Finding, Peaks, Record, checksum
 
 HARD, SOFT = "hard", "soft"
-MAX_OTHERS_SHARE = 0.05
 # Others may take this much more of the time while the peak is measured than while the clock runs.
 MAX_UNEVEN_SHARING = 2
-MAX_STEAL_SHARE = 0.02
 MAX_SPREAD = 0.15
 MAX_LOCK_WAIT_SECONDS = 600
 # A stock CPU epoch of the published network faults in about 50 pages an image, a tuned one fewer than 1.
