@@ -26,14 +26,14 @@ run: $(READY)  ## Set up, then download, shard, train, aggregate and report
 quick: $(READY)  ## The same in about a minute, on a little synthetic data
 	$(BIN)snakemake --cores $(CORES) --configfile config/quick.yaml $(ARGS)
 
-test: $(READY)  ## Set up, then run the tests: some minutes on two cores
-	$(BIN)python -m pytest -n auto --maxprocesses 4 $(ARGS)
+test: $(READY)  ## Set up, then run the tests: under ten minutes on two cores
+	$(BIN)python -m pytest -n auto $(ARGS)
 
 test-all: $(READY)  ## Every test, those marked deep too, as CI does
-	$(BIN)python -m pytest -n auto --maxprocesses 4 -m "" $(ARGS)
+	$(BIN)python -m pytest -n auto -m "" $(ARGS)
 
 test-faults: $(READY)  ## Kill it, fill its disk, feed it nonsense: the fault suite alone
-	$(BIN)python -m pytest -n auto --maxprocesses 4 -m fault $(ARGS)
+	$(BIN)python -m pytest -n auto -m fault $(ARGS)
 
 report: $(READY)  ## Draw figure and page again from the records that exist; never trains
 	$(BIN)snakemake --cores 1 report $(ARGS)

@@ -1,6 +1,7 @@
 """What tests share: a small synthetic archive, its shards, and a copy of the repository to run Snakemake in."""
 
 import itertools
+import os
 import shutil
 import subprocess
 
@@ -52,6 +53,11 @@ def repository_copy():
 def clone(tmp_path, repository_copy):
     """A copy of the repository's own files, with results of its own."""
     return repository_copy(tmp_path / "clone")
+
+
+def pytest_xdist_auto_num_workers(config):
+    """One worker more than cores, since tests of schedulers and servers mostly wait; at most five, for the memory."""
+    return min(os.cpu_count() or 1, 4) + 1
 
 
 def pytest_addoption(parser):

@@ -169,12 +169,13 @@ def started(slurm, site):
         slurm.command("scancel", job["JobId"], check=False)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("more", "cause"),
     [
         pytest.param((), "CANCELLED", id="cancelled"),
-        pytest.param(("--set-resources", "train_cpu:mem_mb=150"), "", id="too little memory", marks=pytest.mark.deep),
-        pytest.param(("--set-resources", "train_cpu:runtime=1"), "TIMEOUT", id="over its time", marks=pytest.mark.deep),
+        pytest.param(("--set-resources", "train_cpu:mem_mb=150"), "", id="too little memory"),
+        pytest.param(("--set-resources", "train_cpu:runtime=1"), "TIMEOUT", id="over its time"),
     ],
 )
 def test_a_job_that_slurm_ends_is_told_with_its_cause_and_the_next_run_resumes(slurm, site, started, more, cause):
