@@ -12,6 +12,7 @@ from epochbench.stats import Interval
         (Interval(98.0, 99.5, 101.0), "99.5x (98.0–101)"),
         (Interval(2.3, 3.1, 4.0), "3.1x (2.3–4.0)"),
         (Interval(None, 44.6, None), "44.6x (one run, no interval)"),
+        (Interval(None, 99.99, None), "100x (one run, no interval)"),
         (Interval(1998.0, 2000.0, 2002.0), "2,000x (1,998–2,002)"),
     ],
 )

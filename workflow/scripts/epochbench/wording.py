@@ -20,8 +20,9 @@ def significant(value: float, digits: int) -> str:
     """Write a number with so many significant digits, never in powers of ten."""
     if value == 0:
         return "0"
-    decimals = digits - 1 - math.floor(math.log10(abs(value)))
-    return f"{round(value, decimals):,.{max(0, decimals)}f}"
+    rounded = round(value, digits - 1 - math.floor(math.log10(abs(value))))
+    # 99.96 becomes 100, which has a digit more before its point.
+    return f"{rounded:,.{max(0, digits - 1 - math.floor(math.log10(abs(rounded))))}f}"
 
 
 def seconds(value: float, digits: int = 3) -> str:

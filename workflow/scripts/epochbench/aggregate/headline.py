@@ -3,6 +3,7 @@
 from epochbench import wording
 from epochbench.aggregate.baseline import does_the_same_work, epoch_times, node_of, speedup_over
 from epochbench.aggregate.machines import stack_facts
+from epochbench.aggregate.plain import plain_sentence
 from epochbench.aggregate.settings import Settings
 from epochbench.aggregate.summary import CellSummary, EqualPrecision, Fair, Headline
 from epochbench.stats import Interval, replay
@@ -24,12 +25,15 @@ def headline(cells: list[CellSummary], settings: Settings, by_cell: dict[str, li
     # Each side beside those that were timed where it was.
     slow, fast = (_fastest_first([base, *_rivals(cells, base, node_of(side.cell))]) for side in sides)
     compare = _Comparison(by_cell, settings.confidence)
+    ratio, fair = compare.ratio(base, best), _fair(base, best, slow, compare)
+    plain = plain_sentence(base, best, ratio, fair=fair, is_best=not settings.best)
     return Headline(
         baseline=base.cell,
         best=best.cell,
-        speedup=compare.ratio(base, best),
+        speedup=ratio,
+        plain=f"{plain}{compare.unlike(base, best)}.",
         sentence=compare.sentence(base, best),
-        fair=_fair(base, best, slow, compare),
+        fair=fair,
         equal_precision=_equal_precision(base, best, slow, fast, compare),
         replay=replay(*(epoch_times(by_cell[row.cell]) for row in sides)),
     )
@@ -108,7 +112,7 @@ class _Comparison:
         """Name hardware, precision and cell of both sides; the hardware once where it is the same."""
         ratio = self.ratio(slow, fast)
         times = wording.ratio_with_interval(ratio)
-        less = f"{wording.less_time_percent(ratio)}{self._unlike(slow, fast)}"
+        less = f"{wording.less_time_percent(ratio)}{self.unlike(slow, fast)}"
         one, other = (f"in {row.settings.precision}" for row in (fast, slow))
         if slow.hardware == fast.hardware:
             compared = f"On {fast.hardware}, {fast.cell} {one} trains {times} as fast as {slow.cell} {other}"
@@ -121,10 +125,10 @@ class _Comparison:
         ratio = wording.ratio_with_interval(self.ratio(slow, fast))
         return (
             f"In {fast.settings.precision} on both sides, {fast.cell} trains {ratio} as fast as {slow.cell}: "
-            f"{_epoch(fast)} an epoch against {_epoch(slow)}{self._unlike(slow, fast)}."
+            f"{_epoch(fast)} an epoch against {_epoch(slow)}{self.unlike(slow, fast)}."
         )
 
-    def _unlike(self, slow: CellSummary, fast: CellSummary) -> str:
+    def unlike(self, slow: CellSummary, fast: CellSummary) -> str:
         """Say in what code and software the two sides differ; nothing where they are alike."""
         sides = self.by_cell[fast.cell], self.by_cell[slow.cell]
         codes = [{run.code.digest for run in side} for side in sides]

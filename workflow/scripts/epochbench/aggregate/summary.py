@@ -127,6 +127,7 @@ class Headline:
     baseline: str  # the slower side: the baseline's cell
     best: str  # the fastest GPU cell, the fastest CPU cell without a GPU, or the cell that the config names
     speedup: Interval  # how many times faster the best is than the baseline
+    plain: str  # both ratios in words that need no knowledge of cells
     sentence: str  # the comparison in words: hardware, number of devices and precision of both sides
     fair: Fair | None  # None where the fastest CPU cell is one of the two
     equal_precision: list[EqualPrecision]  # one for each precision that both sides have

@@ -134,7 +134,7 @@ def _label_rows(axes, names: list[str], cells: list[CellSummary], references: li
 
 
 def _title(figure, summary: Summary) -> None:
-    title = summary.headline.sentence if summary.headline else "Epoch times"
+    title = summary.headline.plain if summary.headline else "Epoch times"
     figure.suptitle("\n".join(textwrap.wrap(title, 96)), x=0.01, ha="left", fontsize=12, fontweight="bold")
     figure.supxlabel("\n".join(textwrap.wrap(caption(summary), 138)), x=0.01, ha="left", fontsize=8, color="#555555")
 

@@ -1,0 +1,67 @@
+"""The answer as people say it: hardware by its short name, how it was used, and how many times as fast."""
+
+import re
+from dataclasses import replace
+
+from epochbench import wording
+from epochbench.aggregate.summary import CellSummary, Fair
+from epochbench.stats import Interval
+from epochbench.timing.cell import Cell
+
+# What vendors add to a processor's name and nobody says, from the clock to the memory.
+UNSPOKEN = re.compile(
+    r"\((R|TM|C)\)| @ .*$| \d+-Core\b| CPU\b| Processor\b| with .*Graphics$|[ -](SXM|PCIe|HBM)\w*|[ -]\d+ ?GB\b",
+    re.IGNORECASE,
+)
+
+
+def plain_sentence(slow: CellSummary, fast: CellSummary, ratio: Interval, *, fair: Fair | None, is_best: bool) -> str:
+    """Return the comparison in words that need no knowledge of cells, without a full stop.
+
+    `ratio` is how many times as fast `fast` trains as `slow`; `fair` the same over the fastest CPU cell, on the machine
+    of `slow`; `is_best` tells whether `fast` was picked as the fastest there.
+    """
+    if slow.hardware == fast.hardware:
+        typed = "with the code that people usually write" if _is_typed(slow) else f"in cell {slow.cell}"
+        how = f"at {'their' if _is_plural(fast) else 'its'} best" if is_best else f"in cell {fast.cell}"
+        said = f"{how}, {short_name(fast)} {_train(fast)} this network {_times(ratio)} {typed}"
+    else:
+        them = "them" if _is_plural(slow) else "it"
+        typed = f"as people use {them}" if _is_typed(slow) else f"in cell {slow.cell}"
+        said = f"{short_name(fast)} {_train(fast)} this network {_times(ratio)} {short_name(slow)} {typed}"
+    if fair:
+        said += f", and {_times(fair.speedup)} the same processor at its best"
+    return said[0].upper() + said[1:]
+
+
+def short_name(row: CellSummary) -> str:
+    """Return hardware as people name it: "one NVIDIA H100", "4 NVIDIA H100 GPUs", "16 Intel Xeon cores"."""
+    devices = re.fullmatch(r"(\d+) x (.*)", row.hardware)
+    if devices:
+        return f"{devices[1]} {_spoken(devices[2])} GPUs"
+    cores = re.fullmatch(r"(.*), (\d+) cores?", row.hardware)
+    if row.device == "cpu" and cores:
+        return f"{cores[2]} {_spoken(cores[1])} core{'s' if cores[2] != '1' else ''}"
+    return f"one {_spoken(row.hardware)}"
+
+
+def _spoken(name: str) -> str:
+    return " ".join(UNSPOKEN.sub("", name).split()) or name
+
+
+def _is_plural(row: CellSummary) -> bool:
+    return not re.match("(one|1) ", short_name(row))
+
+
+def _train(row: CellSummary) -> str:
+    return "train" if _is_plural(row) else "trains"
+
+
+def _times(ratio: Interval) -> str:
+    return f"{wording.significant(ratio.estimate, wording.digits_supported(ratio))} times as fast as"
+
+
+def _is_typed(row: CellSummary) -> bool:
+    """Tell whether a cell is what people type: its row of the sheet names nothing but device and network."""
+    typed = Cell(row.settings.cell, row.settings.device, model=row.settings.model)
+    return replace(row.settings, gpu_model=None, constraint=None) == typed
