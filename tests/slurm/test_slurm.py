@@ -68,7 +68,7 @@ def command(*more, profile="slurm", gpu="skip", retries=0, cluster=None, timing=
 
 def run(slurm, site, *words):
     done = subprocess.run(
-        words, cwd=site, env=slurm.environment, capture_output=True, text=True, timeout=400, check=False
+        words, cwd=site, env=slurm.environment, capture_output=True, text=True, timeout=900, check=False
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -184,7 +184,7 @@ def test_a_job_that_slurm_ends_is_told_with_its_cause_and_the_next_run_resumes(s
     job = wait_for(lambda: running_job(slurm, site))
     if cause == "CANCELLED":
         slurm.command("scancel", job["JobId"])
-    output, _ = process.communicate(timeout=200)
+    output, _ = process.communicate(timeout=600)
     assert process.returncode != 0
     assert f"SLURM status is: '{cause}" in output, output[-3000:]
     assert records(site) == []

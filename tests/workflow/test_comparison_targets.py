@@ -57,7 +57,7 @@ def compare(site, base, now, command=None, **settings):
         write_record(site / f"results/train/cpu/{one.cell.cell}/run-{one.run}.json", one)
     command = command or ["sh", "workflow/compare.sh", str(PROGRAMS), "base.zip", "--configfile", "mine.yaml"]
     done = subprocess.run(
-        command, cwd=site, capture_output=True, text=True, check=False, timeout=300,
+        command, cwd=site, capture_output=True, text=True, check=False, timeout=600,
         env=os.environ | {"PATH": f"{PROGRAMS}:{os.environ['PATH']}"},
     )  # fmt: skip
     told = site / "results/report/comparison.json"

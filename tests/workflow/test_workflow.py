@@ -46,7 +46,7 @@ class Clone:
         command = [sys.executable, "-m", "snakemake", "--configfile", "mine.yaml", *arguments]
         outcome = subprocess.run(
             command, cwd=self.folder, capture_output=True, text=True, check=False,
-            env=os.environ | environment, timeout=300,
+            env=os.environ | environment, timeout=600,
         )  # fmt: skip
         said = outcome.stdout + outcome.stderr
         assert outcome.returncode == status, said
