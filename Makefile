@@ -15,7 +15,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick test test-all test-faults report export compare history lint audit format dry-run clean requirements
+.PHONY: help run quick open test test-all test-faults report export compare history lint audit format dry-run clean requirements
 
 help:  ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -25,6 +25,12 @@ run: $(READY)  ## Set up, then download, shard, train, aggregate and report
 
 quick: $(READY)  ## The same in about a minute, on a little synthetic data
 	$(BIN)snakemake --cores $(CORES) --configfile config/quick.yaml $(ARGS)
+
+PAGE = results/report/index.html
+open:  ## Open the page in a browser
+	@[ -e $(PAGE) ] || { echo "$(PAGE): there is no page yet; run make run first" >&2; exit 1; }
+	@$(PYTHON) -c 'import pathlib, sys, webbrowser; sys.exit(not webbrowser.open(pathlib.Path("$(PAGE)").resolve().as_uri()))' || \
+		{ echo "no browser was found (BROWSER names one); the page is $(PAGE)" >&2; exit 1; }
 
 test: $(READY)  ## Set up, then run the tests: under ten minutes on two cores
 	$(BIN)python -m pytest -n auto $(ARGS)
