@@ -12,10 +12,12 @@
 # A part that is interrupted goes on where it stopped when the script is called again.
 set -euo pipefail
 [ $# = 2 ] || [ $# = 4 ] || { sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 2; }
-cd "$(dirname "$0")/.."
+[ $# = 2 ] || [ -r "$3" ] || { echo "$3: no such archive" >&2; exit 2; }
 wheels=$(realpath "$1")
+archive=$(realpath "${3:-.}")
 mkdir -p "$2"
 out=$(realpath "$2")
+cd "$(dirname "$0")/.."
 site=${TMPDIR:-/tmp}/epochbench-site-$(id -u)
 
 if [ ! -e "$site/.ready" ]; then
@@ -29,6 +31,8 @@ failed=()
 part() {
     local name=$1 data=$2 sheet=$3 timing=$4
     echo "== $name =="
+    # What an earlier part left must not be taken for this one's, should it fail.
+    (cd results && rm -f export.zip report/index.html aggregate/summary.json report/speedup.svg)
     # shellcheck disable=SC2086 # options are words
     python3 -m snakemake --cores all ${SNAKEMAKE_OPTIONS:-} --config dataset="$data" cells="$sheet" timing="$timing" ||
         failed+=("$name")
@@ -51,7 +55,7 @@ for name in ${PARTS:-tests default sweep models real}; do
     default) part default "{source: synthetic}" config/cells.tsv "${TIMING:-{\}}" ;;
     sweep) part sweep "{source: synthetic}" config/sweep.tsv "${TIMING:-{runs: 1\}}" ;;
     models) part models "{source: synthetic}" config/models.tsv "${TIMING:-{runs: 1\}}" ;;
-    real) [ $# = 2 ] || part real "{archive: '$(realpath "$3")', sha256: $4}" config/cells.tsv "${TIMING:-{runs: 1\}}" ;;
+    real) [ $# = 2 ] || part real "{archive: '$archive', sha256: $4}" config/cells.tsv "${TIMING:-{runs: 1\}}" ;;
     esac
 done
 [ ${#failed[@]} = 0 ] || { echo "failed: ${failed[*]}" >&2; exit 1; }
