@@ -77,3 +77,10 @@ def test_of_a_single_run_the_line_below_says_that_it_has_no_interval():
     made = summary(SLOW[:1] + GPU[:1])
     assert made.headline.plain.startswith("One NVIDIA H200 trains this network 100 times")
     assert "one run, no interval" in made.answer[1]
+
+
+def test_a_gpu_as_the_baseline_is_not_taken_for_the_processor():
+    first = runs("gpu-reference", (0.1, 0.1, 0.1))
+    said = plain(SLOW + TUNED + first + GPU, baseline="gpu-reference")
+    assert said.startswith("At its best, one NVIDIA H200 trains this network 4.8 times as fast as with the code")
+    assert "processor" not in said

@@ -29,7 +29,7 @@ def plain_sentence(slow: CellSummary, fast: CellSummary, ratio: Interval, *, fai
         them = "them" if _is_plural(slow) else "it"
         typed = f"as people use {them}" if _is_typed(slow) else f"in cell {slow.cell}"
         said = f"{short_name(fast)} {_train(fast)} this network {_times(ratio)} {short_name(slow)} {typed}"
-    if fair:
+    if fair and slow.device == "cpu":
         said += f", and {_times(fair.speedup)} the same processor at its best"
     return said[0].upper() + said[1:]
 
