@@ -20,9 +20,14 @@ def significant(value: float, digits: int) -> str:
     """Write a number with so many significant digits, never in powers of ten."""
     if value == 0:
         return "0"
-    rounded = round(value, digits - 1 - math.floor(math.log10(abs(value))))
+    rounded = round(value, _decimals(value, digits))
     # 99.96 becomes 100, which has a digit more before its point.
-    return f"{rounded:,.{max(0, digits - 1 - math.floor(math.log10(abs(rounded))))}f}"
+    return f"{rounded:,.{max(0, _decimals(rounded, digits))}f}"
+
+
+def _decimals(value: float, digits: int) -> int:
+    """Return the place after the point of a number's last significant digit; negative before the point."""
+    return digits - 1 - math.floor(math.log10(abs(value)))
 
 
 def seconds(value: float, digits: int = 3) -> str:
@@ -51,9 +56,9 @@ def interval_seconds(interval: Interval) -> str:
     return seconds(interval.estimate, digits_supported(interval))
 
 
-def ratio(interval: Interval) -> str:
+def ratio(interval: Interval, unit: str = "x") -> str:
     """Write a speedup: 99.5x."""
-    return f"{significant(interval.estimate, digits_supported(interval))}x"
+    return f"{significant(interval.estimate, digits_supported(interval))}{unit}"
 
 
 def ratio_with_interval(interval: Interval) -> str:
@@ -70,7 +75,7 @@ def less_time_percent(interval: Interval) -> str:
     What is left of the time has as many digits as the speedup has, since the one is the other's inverse.
     """
     left = 100 / interval.estimate
-    decimals = digits_supported(interval) - 1 - math.floor(math.log10(left))
+    decimals = _decimals(left, digits_supported(interval))
     share = round(less_time(interval.estimate) * 100, decimals)
     return f"{abs(share):,.{max(0, decimals)}f} % {'less' if share >= 0 else 'more'} time"
 

@@ -7,9 +7,7 @@ from epochbench.records import gates
 def answer(headline: Headline | None, cells: list[CellSummary], notes: list[str]) -> list[str]:
     """Return the answer in two lines: the plain sentence, then intervals, cells and what else must be said."""
     first = headline.plain if headline else "There are not two comparable cells yet, so there is no speedup."
-    second = [headline.sentence] if headline else []
-    second += [f"Against the best CPU cell: {headline.fair.sentence}"] if headline and headline.fair else []
-    second += [one.sentence for one in headline.beside] if headline else []
+    second = headline.details if headline else []
     wrong = [row.cell for row in cells if not row.valid]
     warning = [f"Left out because a hard gate failed: {', '.join(wrong)}."] if wrong else []
     return [first, " ".join(second + warning + notes)]

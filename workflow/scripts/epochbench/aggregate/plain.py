@@ -13,6 +13,9 @@ UNSPOKEN = re.compile(
     r"\((R|TM|C)\)| @ .*$| \d+-Core\b| CPU\b| Processor\b| with .*Graphics$|[ -](SXM|PCIe|HBM)\w*|[ -]\d+ ?GB\b",
     re.IGNORECASE,
 )
+# How machines.hardware_used writes them.
+CORES = re.compile(r"(?P<name>.*), (?P<count>\d+) cores")
+DEVICES = re.compile(r"(?P<count>\d+) x (?P<name>.*)")
 
 
 def plain_sentence(slow: CellSummary, fast: CellSummary, ratio: Interval, *, fair: Fair | None, is_best: bool) -> str:
@@ -36,21 +39,21 @@ def plain_sentence(slow: CellSummary, fast: CellSummary, ratio: Interval, *, fai
 
 def short_name(row: CellSummary) -> str:
     """Return hardware as people name it: "one NVIDIA H100", "4 NVIDIA H100 GPUs", "16 Intel Xeon cores"."""
-    devices = re.fullmatch(r"(\d+) x (.*)", row.hardware)
-    if devices:
-        return f"{devices[1]} {_spoken(devices[2])} GPUs"
-    cores = re.fullmatch(r"(.*), (\d+) cores?", row.hardware)
-    if row.device == "cpu" and cores:
-        return f"{cores[2]} {_spoken(cores[1])} core{'s' if cores[2] != '1' else ''}"
-    return f"one {_spoken(row.hardware)}"
+    count, name = _count_and_name(row)
+    if row.device == "cpu":
+        return f"{count} {name} core{'s' if count > 1 else ''}"
+    return f"{count} {name} GPUs" if count > 1 else f"one {name}"
 
 
-def _spoken(name: str) -> str:
-    return " ".join(UNSPOKEN.sub("", name).split()) or name
+def _count_and_name(row: CellSummary) -> tuple[int, str]:
+    """Return how many cores or GPUs, and the name without what nobody says."""
+    parts = (CORES if row.device == "cpu" else DEVICES).fullmatch(row.hardware)
+    name = parts["name"] if parts else row.hardware
+    return int(parts["count"]) if parts else 1, " ".join(UNSPOKEN.sub("", name).split()) or name
 
 
 def _is_plural(row: CellSummary) -> bool:
-    return not re.match("(one|1) ", short_name(row))
+    return _count_and_name(row)[0] > 1
 
 
 def _train(row: CellSummary) -> str:
@@ -58,7 +61,7 @@ def _train(row: CellSummary) -> str:
 
 
 def _times(ratio: Interval) -> str:
-    return f"{wording.significant(ratio.estimate, wording.digits_supported(ratio))} times as fast as"
+    return f"{wording.ratio(ratio, ' times')} as fast as"
 
 
 def _is_typed(row: CellSummary) -> bool:

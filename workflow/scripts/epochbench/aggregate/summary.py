@@ -134,6 +134,12 @@ class Headline:
     replay: dict[str, float]  # the speedup by each other estimator, over all epochs
 
     @property
+    def details(self) -> list[str]:
+        """Return the sentences below the plain one: each ratio with its interval, cells and precision."""
+        fair = [f"Against the best CPU cell: {self.fair.sentence}"] if self.fair else []
+        return [self.sentence, *fair, *(one.sentence for one in self.beside)]
+
+    @property
     def beside(self) -> list[EqualPrecision]:
         """Return the ratios at equal precision that neither the headline nor its fair comparison says already."""
         said = {(self.baseline, self.best), (self.fair.cell, self.best) if self.fair else None}
