@@ -132,7 +132,7 @@ def test_a_gpu_job_gets_a_gpu_and_says_when_torch_cannot_see_it(slurm, site):
     assert gpu_job["Features"] == "fast"
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=600):  # for hangs: beside other suites, a first record has taken over two minutes
     until = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < until, "nothing happened in time"
