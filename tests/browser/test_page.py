@@ -14,7 +14,7 @@ from epochbench.aggregate.store import read_summary, write_summary
 from epochbench.aggregate.summary import Missing
 from epochbench.aggregate.tables import epoch_table
 from epochbench.records.exchange import Quarantined
-from epochbench.report import cell_tables, machine_tables, ratio_tables
+from epochbench.report import cell_tables, machine_tables, ratio_tables, share
 from epochbench.report.draw import draw_page
 from epochbench.report.references import scaled_references
 from epochbench.timing.record import Dataset, seal
@@ -119,7 +119,8 @@ def column(page, name):
     heads = page.locator("table[data-tools] thead th").all_inner_texts()
     index = [head.strip() for head in heads].index(name)
     rows = page.locator("table[data-tools] tbody tr:visible")
-    return [rows.nth(number).locator("th, td").nth(index).inner_text() for number in range(rows.count())]
+    cells = [rows.nth(number).locator("th, td").nth(index) for number in range(rows.count())]
+    return [cell.get_attribute("data-value") or cell.inner_text() for cell in cells]
 
 
 @pytest.mark.parametrize("name", deep(SCENES, "many-cells"))
@@ -146,11 +147,9 @@ def test_the_headline_and_every_cell_read_as_the_summary_says(show):
     page, summary = show("ladder")
     assert page.locator("h1").inner_text() == summary.headline.plain
     assert summary.headline.sentence in page.locator("header").inner_text()
-    assert summary.headline.fair.sentence in page.locator("header").inner_text()
-    rows = page.locator("table[data-tools] tbody tr")
-    expected_rows = [list(row.values()) for row in cell_tables.cell_rows(summary)]
-    shown = [rows.nth(number).locator("th, td").all_inner_texts() for number in range(rows.count())]
-    assert shown == expected_rows
+    assert summary.headline.fair.sentence in page.locator("main").inner_text()
+    tiles = [tuple(tile.inner_text().split("\n")) for tile in page.locator(".ratios div").all()]
+    assert tiles == [(ratio.against, f"{ratio.times} {ratio.interval}") for ratio in share.ratios(summary)]
     assert "GPU" in page.locator("main").inner_text()
     assert "epochs repay" in page.locator("main").inner_text() or "pays at once" in page.locator("main").inner_text()
 
@@ -159,13 +158,14 @@ def test_every_table_says_what_the_summary_says(show):
     """Walk every table of the page: its cells are the summary's numbers in words, none more and none less."""
     page, summary = show("ladder")
     expected_rows = [
-        ratio_tables.rung_rows(summary), cell_tables.cell_rows(summary), cell_tables.settings_rows(summary),
-        cell_tables.time_rows(summary), cell_tables.limit_rows(summary), machine_tables.peak_rows(summary),
-        cell_tables.energy_rows(summary), cell_tables.gate_rows(summary), ratio_tables.replay_rows(summary),
-        machine_tables.machine_rows(summary), machine_tables.difference_rows(summary),
+        ratio_tables.rung_rows(summary), cell_tables.cell_rows(summary), cell_tables.failed_gate_rows(summary),
+        cell_tables.settings_rows(summary), cell_tables.time_rows(summary), cell_tables.limit_rows(summary),
+        machine_tables.peak_rows(summary), cell_tables.energy_rows(summary), cell_tables.gate_rows(summary),
+        ratio_tables.replay_rows(summary), machine_tables.machine_rows(summary),
+        machine_tables.difference_rows(summary),
         ratio_tables.reference_rows(scaled_references(summary, PUBLISHED)), machine_tables.code_rows(summary),
     ]  # fmt: skip
-    texts = "rows => [...rows].map(row => [...row.cells].map(cell => cell.textContent))"
+    texts = "rows => [...rows].map(row => [...row.cells].map(cell => (cell.dataset.value ?? cell.textContent).trim()))"
     shown = page.evaluate(f"[...document.querySelectorAll('table')].map(table => ({texts})(table.tBodies[0].rows))")
     assert shown == [[list(row.values()) for row in rows] for rows in expected_rows]
 
@@ -185,7 +185,9 @@ def test_the_table_is_filtered_and_says_how_much_is_left(show):
     page, _ = show("ladder")
     page.get_by_label("Filter").fill("gpu")
     assert set(column(page, "device")) == {"GPU"}
-    assert page.locator(".tools [role=status]").inner_text() == "2 of 5 cells"
+    assert page.locator(".tools [role=status]").inner_text() == "2 of 5 rows"
+    page.get_by_label("Filter").fill("memory kept")
+    assert column(page, "cell") == ["cpu-best"]
     page.get_by_label("Filter").fill("")
     assert len(column(page, "cell")) == 5
 
@@ -227,9 +229,67 @@ def test_failures_stand_on_the_page(show):
 
 def test_every_picture_has_words(show):
     page, _ = show("ladder")
-    pictures = page.locator("figure[role=img]")
-    assert pictures.count() == 2
-    assert all(len(pictures.nth(number).get_attribute("aria-label")) > 40 for number in range(2))
+    for width, form in ((1280, "wide"), (360, "narrow")):
+        page.set_viewport_size({"width": width, "height": 800})
+        pictures = [each for each in page.locator("figure[role=img]").all() if each.is_visible()]
+        assert [each.get_attribute("class") for each in pictures] == [form] * 2
+        assert all(len(each.get_attribute("aria-label")) > 40 for each in pictures)
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (360, 740)])
+def test_the_first_screen_holds_the_sentence_the_ratios_what_was_compared_and_the_figures_top(show, size):
+    page, summary = show("ladder", viewport=dict(zip(("width", "height"), size, strict=True)))
+    seen = [page.locator("h1"), *page.locator(".ratios div").all(), page.locator(".second").first]
+    assert len(seen) == 4
+    for part in seen:
+        assert part.bounding_box()["y"] + part.bounding_box()["height"] <= size[1]
+    figure = page.locator("figure.wide" if size[0] > 700 else "figure.narrow").first.bounding_box()
+    assert figure["y"] + 60 < size[1]
+    assert summary.headline.sentence == page.locator(".second").first.inner_text()
+
+
+def test_figures_are_dark_in_the_dark(show):
+    page, _ = show("ladder", color_scheme="dark")
+    drawn = page.locator("figure.wide svg").first
+    colours = drawn.evaluate("svg => [...svg.querySelectorAll('path, use')].map(each => getComputedStyle(each).fill)")
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper != "rgb(255, 255, 255)"
+    assert paper in colours  # the figure's own ground
+    assert "rgb(255, 255, 255)" not in colours
+    assert "rgb(34, 34, 34)" not in colours
+
+
+def test_a_timed_epoch_says_which_it_is(show):
+    page, summary = show("ladder")
+    titles = page.locator("figure.wide svg title").all_text_contents()
+    told = [title for title in titles if ": run " in title]
+    assert len(told) == sum(row.epochs for row in summary.cells)
+    assert "CPU, memory kept: run 1, epoch 1, 500 ms" in told
+
+
+def test_experts_parts_are_folded_open_by_a_link_and_open_in_print(show):
+    page, _ = show("ladder")
+    parts = page.locator("details")
+    assert parts.count() >= 8
+    assert page.locator("details[open]").count() == 0
+    page.evaluate("location.hash = '#energy'")
+    page.locator("details[open]#energy").wait_for()
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details[open]").count() == parts.count()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("details[open]").count() == 1
+
+
+def test_numbers_stand_under_each_other_by_their_points(show):
+    page, _ = show("ladder")
+    points = page.evaluate(
+        """() => { const table = document.querySelector('table[data-tools]');
+        const column = [...table.tHead.rows[0].cells].findIndex(head => head.textContent === 'epoch');
+        const point = row => row.cells[column].querySelector('.fraction').getBoundingClientRect().x;
+        return [...table.tBodies[0].rows].map(point) }"""
+    )
+    assert len(points) == 5
+    assert max(points) - min(points) < 0.5
 
 
 def test_two_hundred_cells_stay_small(scenes):

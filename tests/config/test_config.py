@@ -5,7 +5,7 @@ import pytest
 import yaml
 from support import REPOSITORY
 
-from epochbench.columns import BEGIN, END, column_table, contradictions, sheet_schema, with_table
+from epochbench.columns import BEGIN, END, LABEL, column_table, contradictions, sheet_schema, with_table
 from epochbench.config import protocol, resolve_config
 from epochbench.errors import BenchmarkError
 from epochbench.sheets import read_cells, read_published
@@ -254,4 +254,4 @@ def test_the_config_readmes_table_is_that_of_the_columns():
     assert with_table(text) == text
     assert with_table(f"above\n{BEGIN}\nold\n{END}\nbelow\n").splitlines()[:1] == ["above"]
     assert all(f"| {' | '.join(row)} |" in with_table(f"{BEGIN}{END}") for row in column_table())
-    assert list(sheet_schema()["properties"]) == list(COLUMNS)
+    assert list(sheet_schema()["properties"]) == [*COLUMNS, LABEL]

@@ -171,7 +171,7 @@ def test_the_page_and_the_console_tell_the_outcome_and_what_could_have_been_foun
     assert "Outcome: regression: " in page
     told = json.loads((tmp_path / "comparison.json").read_text())
     assert (told["outcome"], told["status"], told["base"]) == ("regression", 3, "base.zip")
-    assert {"cell", "verdict", "ratio", "smallest_slowdown", "note"} == set(told["cells"][0])
+    assert {"cell", "label", "verdict", "ratio", "smallest_slowdown", "note"} == set(told["cells"][0])
 
 
 def test_a_single_run_could_have_shown_no_slowdown():

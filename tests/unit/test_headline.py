@@ -32,7 +32,7 @@ def adds_up(made):
     rungs, leading = made.ladder, made.headline
     assert (rungs[0].cell, rungs[-1].cell) == (leading.baseline, leading.best)
     assert math.prod(rung.factor.estimate for rung in rungs[1:]) == pytest.approx(leading.speedup.estimate, rel=1e-12)
-    return [(rung.cell, rung.changed) for rung in rungs]
+    return [(rung.cell, rung.settings) for rung in rungs]
 
 
 def test_the_ladder_goes_from_the_baseline_to_the_best_cell_and_multiplies_to_the_headline():
@@ -87,10 +87,12 @@ def test_a_step_by_hand_is_one_rung_that_says_so_whatever_comes_with_it():
     gpu = runs("gpu-compiled", (0.1, 0.1, 0.1), **before)
     gpu += runs("gpu-fused", (0.01, 0.01, 0.01), execution="cuda_graph", **by_hand)
     gpu += runs("gpu-best", (0.009, 0.009, 0.009), execution="epoch_graph", **by_hand)
-    assert adds_up(summary(CPU + gpu))[-2:] == [
-        ("gpu-fused", "layers: space_to_depth to fused, written by hand"),
+    made = summary(CPU + gpu)
+    assert adds_up(made)[-2:] == [
+        ("gpu-fused", "layers: space_to_depth to fused"),
         ("gpu-best", "execution: cuda_graph to epoch_graph"),
     ]
+    assert [rung.changed for rung in made.ladder[-2:]] == ["kernels by hand", "epoch in one launch"]
 
 
 def test_one_cell_is_no_ladder():

@@ -60,6 +60,7 @@ def drawn(tmp_path_factory):
 def test_draws_every_file(drawn):
     folder, _ = drawn
     assert sorted(path.name for path in folder.iterdir()) == [
+        "badge.svg", "card.png", "card.svg", "card.txt",
         "index.html", "speedup.csv", "speedup.pdf", "speedup.png", "speedup.svg", "summary.md",
     ]  # fmt: skip
     assert matplotlib.image.imread(folder / "speedup.png").shape[1] == 2880  # 9.6 inches at 300 dots
@@ -78,11 +79,11 @@ def test_a_ladder_is_drawn_with_its_data_and_gone_without_one(tmp_path):
 def test_the_printed_factors_multiply_to_the_ratio_on_top(tmp_path):
     made = runs() + runs("cpu-tuned", (1.0, 1.05, 1.1), allocator="tuned") + runs("gpu-reference", (0.03, 0.03, 0.03))
     summary = draw(tmp_path, made + runs("gpu-best", (0.02, 0.021, 0.022), precision="tf32"))
-    factors = [float(row["times faster than before"].rstrip("x")) for row in ratio_tables.rung_rows(summary)[1:]]
+    factors = [float(row["as fast as before"].rstrip("x")) for row in ratio_tables.rung_rows(summary)[1:]]
     assert math.prod(factors) == pytest.approx(summary.headline.speedup.estimate, rel=0.01 * len(factors) / 2)
     text = Page((tmp_path / "index.html").read_text()).text
     assert "3 steps multiply to 100x, the ratio at the top of this page." in text
-    assert "The step over changes more than the device: CPU to GPU, and with it allocator: tuned to system." in text
+    assert "The step over changes more than the device: CPU to GPU, and with it memory given back." in text
     assert "The order matters" in text
     assert summary.headline.beside[0].sentence in text
 

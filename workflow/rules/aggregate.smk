@@ -21,7 +21,7 @@ checkpoint plan_more_runs:
     conda:
         "../../environment.yml"
     params:
-        settings=settings_of_summary(),
+        settings=settings_of_numbers(),
         target=config["timing"]["target"],
         budget_seconds=config["timing"]["more_runs_seconds"],
     message:

@@ -20,7 +20,10 @@ def announce_plan():
 
 
 def announce_answer():
-    """End with the answer in two lines and where the page lies."""
+    """End with the answer in two lines and where the page lies; a target with a page of its own has named it."""
+    own = (f"results/report/{name}.html" for name in ("comparison", "history"))
+    if any(messages.is_newer(page, PLAN) for page in own):
+        return
     lines = messages.answer_lines(rules.aggregate_records.output.summary)
     page = rules.draw_page.output.page
     if Path(page).exists():

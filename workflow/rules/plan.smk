@@ -20,13 +20,14 @@ from epochbench.config import protocol, resolve_config
 from epochbench.errors import BenchmarkError
 from epochbench.files import is_url
 from epochbench.shard.provenance import code_digest as sharding_digest
-from epochbench.sheets import read_cells
+from epochbench.sheets import read_cells, read_labels
 from epochbench.timing import provenance, stack
 from epochbench.timing.devices import accelerators, lacking
 
 try:
     config.update(resolve_config(config))
     CELLS = {cell.cell: cell for cell in read_cells(config["cells"])}
+    LABELS = read_labels(config["cells"])
 except BenchmarkError as mistake:
     # The traceback of the check would bury the lines that matter.
     raise WorkflowError(str(mistake)) from None
@@ -136,9 +137,14 @@ def existing_records(wildcards=None):
     return [record for record in records if Path(record).exists()]
 
 
-def settings_of_summary():
+def settings_of_numbers():
     """Return how samples become numbers, and prices."""
     return config["statistics"] | config["cost"]
+
+
+def settings_of_summary():
+    """Return how samples become numbers, prices, and what the sheet calls its cells."""
+    return settings_of_numbers() | {"labels": LABELS}
 
 
 def places_of_report(wildcards=None):

@@ -1,7 +1,8 @@
 # report: draw the figure and the page.
 #
 # requires: results/aggregate/{epochs.csv,summary.json}
-# produces: results/report/{speedup.png,speedup.svg,speedup.pdf,index.html,summary.md,gates.txt}
+# produces: results/report/{speedup.png,speedup.svg,speedup.pdf,index.html,summary.md,gates.txt} and, to be
+# sent on, {card.png,card.svg,card.txt,badge.svg}
 
 
 localrules:
@@ -33,6 +34,14 @@ rule draw_page:
             category="Page",
         ),
         text="results/report/summary.md",
+        card=report(
+            "results/report/card.png",
+            caption="../report/card.rst",
+            category="Figures",
+        ),
+        card_svg="results/report/card.svg",
+        lines="results/report/card.txt",
+        badge="results/report/badge.svg",
     log:
         "results/logs/report/page.log",
     conda:

@@ -23,4 +23,5 @@ if "snakemake" in globals():
         print(*render_console(comparisons, outcome, snakemake.params.base), sep="\n", file=console)
         for file in left_out:
             print(f"left out: {file.file}: {file.reason}", file=console)
+        print(f"Page: {snakemake.params.folder}/comparison.html", file=console)
         refuse(outcome)

@@ -10,6 +10,13 @@ from epochbench.files import write_text
 from epochbench.timing.cell import ANY, COLUMNS, DEFAULTS, DEVICES, REQUIRED, Cell
 
 JSON_TYPES = {str: "string", int: "integer", type(None): "null"}
+# A column of the sheet alone: what a cell is called in words decides nothing that is timed.
+LABEL = "label"
+LABEL_RULE = {
+    "description": "what figure and page call it; empty: words from its settings",
+    "type": "string",
+    "pattern": r"^[^\x00-\x1f\x7f<>|]{1,60}$",
+}
 # Of a number in a record: more than any cell asks for, and small enough to be drawn.
 MAX_RECORDED = 10**15
 # Around the table in config/README.md.
@@ -28,7 +35,7 @@ def sheet_schema() -> dict:
         "type": "object",
         "additionalProperties": False,
         "required": list(REQUIRED),
-        "properties": {name: _sheet_rule(name) for name in COLUMNS},
+        "properties": {name: _sheet_rule(name) for name in COLUMNS} | {LABEL: LABEL_RULE},
     }
 
 
@@ -61,7 +68,8 @@ def record_schema() -> dict:
 
 def column_table() -> list[tuple[str, str, str]]:
     """Return the rows of config/README.md's table: the column, its values with the default in bold, its meaning."""
-    return [(f"`{name}`", _shown_values(name), declared.meaning) for name, declared in COLUMNS.items()]
+    rows = [(f"`{name}`", _shown_values(name), declared.meaning) for name, declared in COLUMNS.items()]
+    return [*rows, (f"`{LABEL}`", "**empty**, up to 60 characters", LABEL_RULE["description"])]
 
 
 def with_table(text: str) -> str:

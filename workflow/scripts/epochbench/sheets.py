@@ -4,7 +4,7 @@ import csv
 import re
 from pathlib import Path
 
-from epochbench.columns import contradictions, sheet_schema
+from epochbench.columns import LABEL, contradictions, sheet_schema
 from epochbench.errors import BenchmarkError
 from epochbench.schemas import mistakes, reason
 from epochbench.timing.cell import REQUIRED, Cell, with_defaults
@@ -18,6 +18,11 @@ def read_cells(path: str | Path) -> list[Cell]:
     if problems:
         raise BenchmarkError("\n".join(problems))
     return cells
+
+
+def read_labels(path: str | Path) -> dict[str, str]:
+    """Return the cells that a valid sheet gives a label, by their names."""
+    return {row["cell"]: row[LABEL] for row in _read_sheet(path, REQUIRED)[0] if LABEL in row}
 
 
 def read_published(path: str | Path) -> list[dict]:
@@ -63,9 +68,10 @@ def parse_cells(path: str | Path) -> tuple[list[Cell], list[str]]:
     for number, row in enumerate(rows, start=1):
         where = f"{name}, row '{row.get('cell', number)}'"
         values = with_defaults({key: _number(value) for key, value in row.items()}) | {"cell": row.get("cell", "")}
+        values |= {LABEL: row[LABEL]} if LABEL in row else {}
         errors = [f"{where}: {_cell_reason(error)}" for error in mistakes(schema, values)]
         if not errors:
-            cell = Cell(**values)
+            cell = Cell(**{name: value for name, value in values.items() if name != LABEL})
             errors = [f"{where}: {reason}" for reason in contradictions(cell)]
             cells.append(cell)
         problems = problems + errors

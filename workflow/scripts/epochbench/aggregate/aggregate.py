@@ -10,6 +10,7 @@ from epochbench.aggregate.cells import summarise_cell, with_verdicts
 from epochbench.aggregate.disturbed import counting_runs, tries_of, usual_calibrations
 from epochbench.aggregate.floors import Floors
 from epochbench.aggregate.headline import headline, reservations
+from epochbench.aggregate.labels import labels
 from epochbench.aggregate.ladder import ladder
 from epochbench.aggregate.machines import code_versions, differences, machines
 from epochbench.aggregate.settings import Settings
@@ -39,10 +40,11 @@ def aggregate(
     settings = replace(settings, baseline=baseline_name(settings.baseline, by_cell))
     bases = baselines(settings.baseline, by_cell)
     reference = by_cell.get(settings.baseline, records)[0]
-    floors = Floors(records)
+    floors, words = Floors(records), labels({name: runs[0].cell for name, runs in by_cell.items()}, settings.labels)
     cells = [
         replace(
             summarise_cell(runs, bases.get(runs[0].cell.model), reference, settings, floors),
+            label=words[name],
             tries=tries_of(everyone[name], usual),
         )
         for name, runs in by_cell.items()

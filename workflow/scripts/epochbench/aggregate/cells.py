@@ -20,7 +20,7 @@ FEW_RUNS = 3
 def summarise_cell(
     runs: list[Record], base: list[Record] | None, reference: Record, settings: Settings, floors: Floors
 ) -> CellSummary:
-    """Return what the runs of one cell say together; its verdict, which depends on the other cells, comes later.
+    """Return what the runs of one cell say together; label and verdict, which depend on the other cells, come later.
 
     `base` has the runs of its network's baseline, None where there is none; `reference` is the record whose data and
     network the headline is about; `floors` know the machines' peaks.
@@ -33,6 +33,7 @@ def summarise_cell(
     images = (reference if comparable else first).dataset.train_images
     return CellSummary(
         cell=first.cell.cell,
+        label=first.cell.cell,
         device=first.cell.device,
         hardware=hardware_used(first),
         settings=first.cell,

@@ -6,6 +6,7 @@ from epochbench.aggregate.cells import summarise_cell
 from epochbench.aggregate.contrast import Contrast, contrast_of, ratio_of, smallest_slowdown, verdicts
 from epochbench.aggregate.disturbed import counting_by_cell
 from epochbench.aggregate.floors import Floors
+from epochbench.aggregate.labels import labels
 from epochbench.aggregate.machines import stack_facts
 from epochbench.aggregate.moderated import moderated
 from epochbench.aggregate.settings import Settings
@@ -26,6 +27,7 @@ class Comparison:
     ratio: Interval | None  # how many times faster it is now; None where nothing can be compared
     smallest_slowdown: float | None  # found 8 times in 10, 0.1 is 10 % more time; None where there is none to find
     note: str  # why there is no ratio, or what else is different
+    label: str = ""  # the cell in words
 
 
 def compare(before: list[Record], now: list[Record], settings: Settings, threshold: float) -> list[Comparison]:
@@ -41,7 +43,8 @@ def compare(before: list[Record], now: list[Record], settings: Settings, thresho
     pairs = {name: contrast_of(old[name], new[name]) for name in found if not found[name]}
     for name, comparison in judge_together(pairs, settings, threshold).items():
         found[name] = replace(comparison, note=", ".join(what_differs(old[name], new[name])))
-    return list(found.values())
+    words = labels({name: (new.get(name) or old[name])[0].cell for name in found}, settings.labels)
+    return [replace(one, label=words[name]) for name, one in found.items()]
 
 
 def judge_together(pairs: dict[str, Contrast], settings: Settings, threshold: float) -> dict[str, Comparison]:

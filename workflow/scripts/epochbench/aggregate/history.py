@@ -7,6 +7,7 @@ from pathlib import Path
 from epochbench.aggregate.baseline import epoch_times
 from epochbench.aggregate.compare import what_differs
 from epochbench.aggregate.disturbed import counting_by_cell
+from epochbench.aggregate.labels import label
 from epochbench.aggregate.machines import hardware
 from epochbench.errors import BenchmarkError
 from epochbench.records.exchange import read_export
@@ -19,6 +20,7 @@ class Series:
     """One cell on one machine and one data set: only such times are divided by each other."""
 
     cell: str  # its name
+    label: str  # the same in words
     machine: str  # the hardware and the host names
     data: str  # name and first letters of the fingerprint
     points: list[tuple[int, Interval]]  # the export's place among all, and the typical epoch there, s
@@ -27,8 +29,8 @@ class Series:
 
     @property
     def name(self) -> str:
-        """Return the cell, the machine and the data in one line."""
-        return f"{self.cell}, {self.machine}, {self.data}"
+        """Return the cell in words, the machine and the data in one line."""
+        return f"{self.label}, {self.machine}, {self.data}"
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def _series(measured: list[tuple[int, list[Record]]], apart: list[str]) -> Serie
     steps = pairwise(measured)
     return Series(
         cell=oldest[0].cell.cell,
+        label=label(oldest[0].cell),
         machine=f"{hardware(oldest[0])} ({', '.join(dict.fromkeys(run.machine.node for run in oldest))})",
         data=", ".join(dict.fromkeys(_data(run.dataset) for run in oldest)),
         points=[(place, typical_epoch(epoch_times(runs))) for place, runs in measured],

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 from epochbench.aggregate.baseline import does_the_same_work, node_of, speedup_over
+from epochbench.aggregate.labels import setting
 from epochbench.aggregate.summary import CellSummary, Headline, Rung
 from epochbench.timing.cell import COLUMNS, REQUIRED
 from epochbench.timing.record import Record
@@ -27,7 +28,7 @@ def ladder(
     path = _path(cells, rows[leading.baseline], rows[leading.best])
     if not any(_place(before) == _place(after) for before, after in pairwise(path)):
         return []
-    first = Rung(path[0].cell, path[0].device, None, path[0].epoch_seconds.estimate, None)
+    first = Rung(path[0].cell, path[0].device, None, None, path[0].epoch_seconds.estimate, None)
     return [first, *(_rung(before, row, by_cell, confidence) for before, row in pairwise(path))]
 
 
@@ -70,26 +71,33 @@ def _counterpart(rows: list[CellSummary], arrival: CellSummary) -> CellSummary:
 
 
 def _changes(before: CellSummary, after: CellSummary) -> list[str]:
-    """Return what a cell sets otherwise than another, in words; a step written by hand is one change."""
+    """Return the names of what a cell sets otherwise than another; a step written by hand is one change."""
     by_hand = before.settings.layers != after.settings.layers == "fused"
     names = [name for name in SETTINGS if not (by_hand and name in COMES_WITH_FUSED)]
-    pairs = [(name, getattr(before.settings, name), getattr(after.settings, name)) for name in names]
-    changes = [f"{name}: {_shown(name, old)} to {_shown(name, new)}" for name, old, new in pairs if old != new]
-    return [f"{change}, written by hand" if by_hand and "layers" in change else change for change in changes]
+    return [name for name in names if getattr(before.settings, name) != getattr(after.settings, name)]
+
+
+def _rung(before: CellSummary, row: CellSummary, by_cell: dict[str, list[Record]], confidence: float) -> Rung:
+    changes = _changes(before, row)
+    old, new = ([(name, getattr(side.settings, name)) for name in changes] for side in (before, row))
+    told = [f"{name}: {_shown(name, value)} to {_shown(*after)}" for (name, value), after in zip(old, new, strict=True)]
+    return Rung(
+        cell=row.cell,
+        device=row.device,
+        changed=_with_crossing(before, row, [setting(*after) for after in new]),
+        settings=_with_crossing(before, row, told),
+        seconds=row.epoch_seconds.estimate,
+        factor=speedup_over(by_cell[before.cell], by_cell[row.cell], confidence),
+    )
 
 
 def _shown(name: str, value: object) -> str:
     return COLUMNS[name].empty or "none" if value is None else str(value)
 
 
-def _rung(before: CellSummary, row: CellSummary, by_cell: dict[str, list[Record]], confidence: float) -> Rung:
-    factor = speedup_over(by_cell[before.cell], by_cell[row.cell], confidence)
-    return Rung(row.cell, row.device, _in_words(before, row), row.epoch_seconds.estimate, factor)
-
-
-def _in_words(before: CellSummary, row: CellSummary) -> str:
+def _with_crossing(before: CellSummary, row: CellSummary, changes: list[str]) -> str:
     """Return all that a rung changes: the device first, and with it whatever else."""
     device = f"{before.device.upper()} to {row.device.upper()}" if before.device != row.device else ""
     machine = "another machine" if node_of(before.cell) != node_of(row.cell) else ""
-    crossing, changes = " on ".join(filter(None, (device, machine))), ", ".join(_changes(before, row))
-    return ", and with it ".join(filter(None, (crossing, changes)))
+    crossing = " on ".join(filter(None, (device, machine)))
+    return ", and with it ".join(filter(None, (crossing, ", ".join(changes))))

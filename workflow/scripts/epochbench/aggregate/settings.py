@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Settings:
-    """How samples become numbers: which cells are compared, the intervals' confidence, what is noise, and prices."""
+    """How samples become numbers: which cells are compared, the intervals' confidence, what is noise, prices, words."""
 
     baseline: str = "cpu-reference"  # the cell that every speedup is over
     best: str = ""  # the cell that leads; empty for the fastest that was timed here
@@ -13,3 +13,4 @@ class Settings:
     noise_threshold: float = 0.02  # relative change that counts as noise
     currency: str = "EUR"  # the word behind every price
     per_hour: dict[str, float] = field(default_factory=dict)  # price of an hour, by the hardware's name
+    labels: dict[str, str] = field(default_factory=dict)  # what the sheet calls its cells, by their names

@@ -49,6 +49,7 @@ class CellSummary:
     """What the runs of one cell say together."""
 
     cell: str  # its name, with @node behind it where it was imported
+    label: str  # the same in words, unlike every other cell's
     device: str  # cpu or gpu
     hardware: str  # the GPU's name, with their number before it where there are several; or the CPU's and its cores
     settings: Cell  # the row of the sheet
@@ -153,6 +154,7 @@ class Rung:
     cell: str  # its name
     device: str  # cpu or gpu
     changed: str | None  # all that it changes, in words; None for the first
+    settings: str | None  # the same in the sheet's words; None for the first
     seconds: float  # its typical epoch, s
     factor: Interval | None  # how many times faster than the rung before; None for the first
 

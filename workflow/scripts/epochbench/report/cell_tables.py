@@ -41,7 +41,8 @@ def _cell_row(row: CellSummary) -> dict[str, str]:
 def _interval(typical: Interval) -> str:
     if typical.low is None:
         return "one run"
-    return f"{wording.seconds(typical.low, 4)} {wording.MINUS} {wording.seconds(typical.high, 4)}"
+    digits = wording.digits_supported(typical)
+    return f"{wording.seconds(typical.low, digits)} {wording.MINUS} {wording.seconds(typical.high, digits)}"
 
 
 def settings_rows(summary: Summary) -> list[dict[str, str]]:
@@ -152,3 +153,19 @@ def gate_rows(summary: Summary) -> list[dict[str, str]]:
         for finding in row.gates
     ]
     return sorted(rows, key=lambda row: row["result"] != MARKS[False])
+
+
+def failed_gate_rows(summary: Summary) -> list[dict[str, str]]:
+    """Return the findings of the gates that failed."""
+    return [row for row in gate_rows(summary) if row["result"] == MARKS[False]]
+
+
+def gates_in_words(summary: Summary) -> str:
+    """Return in a sentence how many findings there are, and how many of them failed."""
+    findings = [finding for row in summary.cells for finding in row.gates]
+    failed = [finding.severity for finding in findings if finding.passed is False]
+    hard = failed.count("hard")
+    judged = f"{wording.count(len(findings))} findings on {len(summary.cells)} cells"
+    if not failed:
+        return f"Here: {judged}, none failed."
+    return f"Here: {judged}, of which {hard} hard and {len(failed) - hard} soft ones failed."

@@ -8,10 +8,20 @@ from epochbench.aggregate.history import History, Series
 from epochbench.aggregate.outcome import Outcome
 from epochbench.documents import to_dict
 from epochbench.files import write_json, write_text
-from epochbench.report.history import draw_history
+from epochbench.report.changes import draw_changes
+from epochbench.report.history import draw_history, drawn_series
 from epochbench.report.markdown import markdown_table
-from epochbench.report.page import render_comparison
+from epochbench.report.page import ShortPage, render_short_page
 
+HOW_TO_READ_CHANGES = (
+    "Cell by cell, how many times as fast an epoch is now, with its interval; above 1x is faster. The verdicts are "
+    "corrected for the number of cells, so that one may be ambiguous although its interval, taken alone, is not. The "
+    "slowdown is the smallest that would be found 8 times in 10."
+)
+HOW_TO_READ_HISTORY = (
+    "A line for each cell on one machine and one data set: its typical epoch time in each export. Only times of the "
+    "same machine, data and settings are divided by each other. The table has every number, and says what else changed."
+)
 HEADER = ("cell", "verdict", "now / then", "slowdown it would find", "note")
 
 
@@ -72,15 +82,41 @@ def write_comparison(comparisons: list[Comparison], outcome: Outcome, base: str 
         folder / "comparison.md",
         f"# {title}\n\nAbove 1x is faster now.\n\n{markdown_table(rows)}\n\n" + "\n\n".join(said) + "\n",
     )
-    write_text(folder / "comparison.html", render_comparison(title, rows, remarks=said))
+    page = ShortPage(
+        title=title,
+        remarks=said,
+        figure=draw_changes(comparisons),
+        alternative="How many times as fast each cell is now, with its interval; the table below has every number.",
+        explanation=HOW_TO_READ_CHANGES,
+        rows=rows,
+        labels={one.cell: one.label for one in comparisons},
+    )
+    write_text(folder / "comparison.html", render_short_page(page))
 
 
 def write_history(history: History, folder: str | Path) -> None:
     """Write history.svg, history.md and history.html."""
     folder, rows = Path(folder), history_rows(history)
-    svg = draw_history(history, folder / "history.svg")
+    figure = draw_history(history, folder / "history.svg")
     write_text(folder / "history.md", f"# History\n\n{markdown_table(rows)}\n")
-    write_text(folder / "history.html", render_comparison("Epoch times over many exports", rows, svg))
+    page = ShortPage(
+        title="Epoch times over many exports",
+        remarks=_without_line(history),
+        figure=figure,
+        alternative="The epoch time of every cell in every export, oldest first; the table below has every number.",
+        explanation=HOW_TO_READ_HISTORY,
+        rows=rows,
+        labels={one.cell: one.label for one in history.series},
+    )
+    write_text(folder / "history.html", render_short_page(page))
+
+
+def _without_line(history: History) -> list[str]:
+    """Return in words how many cells have no line in the figure; nothing where all have one."""
+    count = len(history.series) - len(drawn_series(history))
+    return (
+        [f"{count} of {len(history.series)} cells stand in a single export, and in the table alone."] if count else []
+    )
 
 
 def history_rows(history: History) -> list[dict[str, str]]:

@@ -14,13 +14,24 @@ from epochbench.aggregate.summary import CellSummary, Summary
 from epochbench.report.references import Reference, scaled_references
 from epochbench.report.style import (
     COLOURS,
+    EDGE,
+    PAPER,
+    PHONE_INCHES,
+    PHONE_LABEL,
     ROW_INCHES,
+    RULE,
+    SOFT,
     WIDTH_INCHES,
+    Figure,
+    as_svg,
     interval_mark,
+    phone_size,
     plain_log_axis,
+    row_above,
     save,
     themed,
     value_beside,
+    with_titles,
 )
 from epochbench.stats import Interval
 
@@ -28,61 +39,108 @@ GOLDEN_RATIO = 0.618034
 SPREAD_ROWS = 0.3
 DOT_AREA = 10
 MOST_DOTS = 2000
+PUBLISHED_IMAGES = 50_000
+LABEL_WIDTH = 34
+DOTS = "epochs"
+TIMES_AXIS = "seconds per training epoch (log scale)"
 
 
-def draw_speedup(summary: Summary, epochs: pd.DataFrame, published: list[dict], paths: Iterable[Path]) -> None:
-    """Draw the figure into each path, in the format of its suffix.
+def draw_speedup(summary: Summary, epochs: pd.DataFrame, published: list[dict], paths: Iterable[Path]) -> Figure:
+    """Draw the figure into each path, in the format of its suffix, and return it for the page, without its words.
 
     Epoch times stand on a logarithmic axis in seconds: a dot for each timed epoch, the typical time and its interval
     in front. Published results are scaled to the images of one epoch here.
     """
-    cells = sorted(summary.cells, key=lambda row: -row.epoch_seconds.estimate)
-    references = scaled_references(summary, published)
+    cells, references = _rows(summary, published)
+    samples = epochs[epochs["cell"].isin([row.cell for row in cells])]
     with themed():
         height = 1.9 + ROW_INCHES * (len(cells) + len(references))
         figure, (times, ratios) = plt.subplots(
             1, 2, sharey=True, figsize=(WIDTH_INCHES, height), width_ratios=(3, 2), layout="constrained"
         )
         figure.get_layout_engine().set(wspace=0.06)
-        _draw_times(times, cells, epochs, references)
+        _draw_times(times, cells, samples, references)
         _draw_ratios(ratios, cells)
         _label_rows(times, row_labels(cells), cells, references)
+        titles = {DOTS: _titles(cells, samples)} if len(samples) <= MOST_DOTS else {}
+        on_page = with_titles(as_svg(figure, keep=True), titles)
+        figure.set_layout_engine("constrained", wspace=0.06)
         _title(figure, summary)
-        save(figure, paths)
+        save(figure, paths, titles)
+    return Figure(on_page, _for_phones(cells, references))
+
+
+def _for_phones(cells: list[CellSummary], references: list[Reference]) -> str:
+    """Return the figure as SVG for a narrow screen: each row's name, time and ratio above its mark, without samples."""
+    names = [row.label for row in cells] + [f"{each.label} (published)" for each in references]
+    names = ["\n".join(textwrap.wrap(name, PHONE_LABEL, max_lines=2, placeholder=" …")) for name in names]
+    marks = [(row.epoch_seconds, COLOURS[row.device], _time_and_ratio(row)) for row in cells]
+    marks += [_published_mark(reference) for reference in references]
+    with themed():
+        figure, axes = plt.subplots(figsize=phone_size(names), layout="constrained")
+        for position, (name, (typical, colour, text)) in enumerate(zip(names, marks, strict=True)):
+            interval_mark(axes, position, typical, colour)
+            row_above(axes, position, name, text, colour)
+        axes.set(xscale="log", xlabel=TIMES_AXIS, yticks=[], ylim=(len(marks) - 0.5, -1))
+        plain_log_axis(axes, inches=PHONE_INCHES)
+        return as_svg(figure)
+
+
+def _rows(summary: Summary, published: list[dict]) -> tuple[list[CellSummary], list[Reference]]:
+    """Return what has a row of its own, slowest first."""
+    cells = sorted(summary.cells, key=lambda row: -row.epoch_seconds.estimate)
+    return cells, scaled_references(summary, published)
+
+
+def _time_and_ratio(row: CellSummary) -> str:
+    time = wording.interval_seconds(row.epoch_seconds)
+    return f"{time}, {wording.ratio(row.speedup)}" if row.speedup and row.cell != row.baseline else time
+
+
+def _published_mark(reference: Reference) -> tuple[Interval, str, str]:
+    seconds = reference.scaled_seconds
+    return Interval(None, seconds, None), COLOURS["published"], wording.seconds(seconds)
+
+
+def _titles(cells: list[CellSummary], samples: pd.DataFrame) -> list[str]:
+    """Return what is shown where a pointer rests on a timed epoch's dot."""
+    labels = {row.cell: row.label for row in cells}
+    return [
+        f"{labels[one.cell]}: run {one.run}, epoch {one.epoch}, {wording.seconds(one.epoch_seconds)}"
+        for one in samples.itertuples()
+    ]
 
 
 def row_labels(cells: list[CellSummary]) -> list[str]:
-    """Return each cell's name, with its hardware behind it where the cells of its device ran on several kinds."""
+    """Return each cell in words, with its hardware below where the cells of its device ran on several kinds."""
     kinds = {}
     for row in cells:
         kinds.setdefault(row.device, set()).add(row.hardware)
     return [
-        f"{row.cell}\n{textwrap.shorten(row.hardware, 34, placeholder=' ...')}"
-        if len(kinds[row.device]) > 1
-        else row.cell
+        "\n".join(textwrap.wrap(row.label, LABEL_WIDTH, max_lines=3, placeholder=" …"))
+        + (f"\n{textwrap.shorten(row.hardware, 34, placeholder=' ...')}" if len(kinds[row.device]) > 1 else "")
         for row in cells
     ]
 
 
-def _draw_times(axes, cells: list[CellSummary], epochs: pd.DataFrame, references: list[Reference]) -> None:
-    _draw_epochs(axes, [row.cell for row in cells], epochs)
+def _draw_times(axes, cells: list[CellSummary], samples: pd.DataFrame, references: list[Reference]) -> None:
+    _draw_epochs(axes, [row.cell for row in cells], samples)
     for position, row in enumerate(cells):
         typical = row.epoch_seconds
         interval_mark(axes, position, typical, COLOURS[row.device])
         value_beside(axes, position, typical.high or typical.estimate, wording.interval_seconds(typical))
     for position, reference in enumerate(references, start=len(cells)):
         seconds = reference.scaled_seconds
-        axes.plot(seconds, position, marker="D", markersize=5, color=COLOURS["published"], markerfacecolor="white")
+        axes.plot(seconds, position, marker="D", markersize=5, color=COLOURS["published"], markerfacecolor=PAPER)
         value_beside(axes, position, seconds, wording.seconds(seconds))
-    axes.set(xscale="log", xlabel="seconds per training epoch (log scale)", ylabel="")
+    axes.set(xscale="log", xlabel=TIMES_AXIS, ylabel="")
     low, high = axes.get_xlim()
     axes.set_xlim(low / 1.15, high * (high / low) ** 0.12 * 1.5)
     plain_log_axis(axes)
 
 
-def _draw_epochs(axes, order: list[str], epochs: pd.DataFrame) -> None:
+def _draw_epochs(axes, order: list[str], samples: pd.DataFrame) -> None:
     """Draw a dot for each timed epoch."""
-    samples = epochs[epochs["cell"].isin(order)]
     # Spread by the golden ratio rather than at random, so that the same numbers give the same picture.
     spread = (np.arange(len(samples)) * GOLDEN_RATIO % 1 - 0.5) * SPREAD_ROWS
     sns.scatterplot(
@@ -96,13 +154,14 @@ def _draw_epochs(axes, order: list[str], epochs: pd.DataFrame) -> None:
         alpha=0.35,
         legend=False,
         ax=axes,
+        gid=DOTS,
         # Thousands of dots belong in the picture as pixels, not each as an object of the file.
         rasterized=len(samples) > MOST_DOTS,
     )
 
 
 def _draw_ratios(axes, cells: list[CellSummary]) -> None:
-    axes.axvline(1, color="#999999", linewidth=1, zorder=1)
+    axes.axvline(1, color=RULE, linewidth=1, zorder=1)
     for position, row in enumerate(cells):
         if row.speedup is None:
             axes.annotate("not comparable", (1, position), (6, 0), textcoords="offset points", va="center", fontsize=8)
@@ -113,7 +172,7 @@ def _draw_ratios(axes, cells: list[CellSummary]) -> None:
     ratios = [row.speedup for row in cells if row.speedup] or [Interval(1, 1, 1)]
     highs, lows = [each.high or each.estimate for each in ratios], [each.low or each.estimate for each in ratios]
     span = max(max(highs) / min(lows), 2)
-    axes.set(xscale="log", xlabel="times faster (log scale)")
+    axes.set(xscale="log", xlabel="times as fast (log scale)")
     axes.set_xlim(min(*lows, 1) / span**0.1, max(*highs, 1) * span**0.9)
     plain_log_axis(axes, "x")
 
@@ -130,13 +189,13 @@ def _label_rows(axes, names: list[str], cells: list[CellSummary], references: li
     for label, colour in zip(axes.get_yticklabels(), colours, strict=True):
         label.set_color(colour)
     if cells and references:
-        axes.axhline(len(cells) - 0.5, color="#cccccc", linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.axhline(len(cells) - 0.5, color=EDGE, linewidth=0.8, linestyle=(0, (4, 3)))
 
 
 def _title(figure, summary: Summary) -> None:
     title = summary.headline.plain if summary.headline else "Epoch times"
     figure.suptitle("\n".join(textwrap.wrap(title, 96)), x=0.01, ha="left", fontsize=12, fontweight="bold")
-    figure.supxlabel("\n".join(textwrap.wrap(caption(summary), 138)), x=0.01, ha="left", fontsize=8, color="#555555")
+    figure.supxlabel("\n".join(textwrap.wrap(caption(summary), 138)), x=0.01, ha="left", fontsize=8, color=SOFT)
 
 
 def caption(summary: Summary) -> str:
@@ -144,8 +203,12 @@ def caption(summary: Summary) -> str:
     data = summary.dataset
     kind = "SYNTHETIC images" if data.synthetic else "images"
     hardware = "; ".join(dict.fromkeys(row.hardware for row in summary.cells))
-    confidence = f"{summary.settings.confidence:.0%}".replace("%", " %")
-    marks = f"Small dots: every timed epoch. Bars: {confidence} intervals over runs. Diamonds: published"
-    scaled = ", scaled to as many images." if data.train_images != 50_000 else "."
     images = f"{wording.count(data.train_images)} {kind} an epoch ({data.name})"
-    return " ".join([f"{images}, on {hardware}.", marks + scaled, *summary.notes])
+    return " ".join([f"{images}, on {hardware}.", marks_in_words(summary), *summary.notes])
+
+
+def marks_in_words(summary: Summary) -> str:
+    """Return what the figure's marks are."""
+    confidence = f"{summary.settings.confidence:.0%}".replace("%", " %")
+    scaled = ", scaled to as many images." if summary.dataset.train_images != PUBLISHED_IMAGES else "."
+    return f"Small dots: every timed epoch. Bars: {confidence} intervals over runs. Diamonds: published{scaled}"

@@ -11,7 +11,9 @@ def render_markdown(summary: Summary) -> str:
     kind = "synthetic images" if data.synthetic else "images"
     lines = ["# How much faster does it train?", "", *[line for line in summary.answer if line], ""]
     lines.append(f"Data: {wording.count(data.train_images)} {kind} ({_escape(data.name)}).")
-    return "\n".join([*lines, "", markdown_table(cell_rows(summary)), ""])
+    labels = {row.cell: row.label for row in summary.cells}
+    rows = [{"cell": row["cell"], "in words": labels[row["cell"]]} | row for row in cell_rows(summary)]
+    return "\n".join([*lines, "", markdown_table(rows), ""])
 
 
 def markdown_table(rows: list[dict[str, str]]) -> str:

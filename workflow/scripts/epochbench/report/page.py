@@ -1,7 +1,6 @@
 """The page: one file that needs nothing beside it."""
 
 import base64
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,10 @@ from markupsafe import Markup
 
 from epochbench import wording
 from epochbench.aggregate.summary import Summary
-from epochbench.report import cell_tables, machine_tables, ratio_tables
+from epochbench.report import cell_tables, machine_tables, numerals, ratio_tables, share
+from epochbench.report.figure import marks_in_words
 from epochbench.report.references import scaled_references
+from epochbench.report.style import Figure, on_page
 
 # A PNG begins with its signature and the length and name of its first block, then width and height, 4 bytes each.
 PNG_SIZE = 16
@@ -20,10 +21,10 @@ PNG_SIZE = 16
 
 @dataclass(frozen=True)
 class Pictures:
-    """What is embedded: the figures as SVG, and a PNG of sample images; None where there is none."""
+    """What is embedded: the figures and a PNG of sample images; None where there is none."""
 
-    speedup_svg: str
-    waterfall_svg: str | None = None
+    speedup: Figure
+    waterfall: Figure | None = None
     samples_png: bytes | None = None
 
 
@@ -31,10 +32,15 @@ def render_page(summary: Summary, published: list[dict], pictures: Pictures) -> 
     """Return index.html with the pictures inside it; every text from the outside is escaped."""
     return _template("index.html.j2").render(
         summary=summary,
+        labels={row.cell: row.label for row in summary.cells},
+        details=summary.headline.details if summary.headline else [],
+        ratios=share.ratios(summary),
+        two_lines=share.two_lines(summary),
         images=wording.count(summary.dataset.train_images),
-        figure=_embeddable(pictures.speedup_svg),
+        speedup=_both_forms(pictures.speedup, "s"),
         alternative=_alternative(summary),
-        waterfall=_embeddable(pictures.waterfall_svg, "w") if pictures.waterfall_svg else None,
+        caption=marks_in_words(summary),
+        waterfall=_both_forms(pictures.waterfall, "w") if pictures.waterfall else None,
         samples=_samples(pictures.samples_png) if pictures.samples_png else None,
         **_tables_of_cells(summary),
         **_tables_of_ratios(summary, published),
@@ -51,6 +57,8 @@ def _tables_of_cells(summary: Summary) -> dict[str, list]:
         "limits": cell_tables.limit_rows(summary),
         "energy": cell_tables.energy_rows(summary),
         "gates": cell_tables.gate_rows(summary),
+        "failed_gates": cell_tables.failed_gate_rows(summary),
+        "judged": cell_tables.gates_in_words(summary),
     }
 
 
@@ -75,12 +83,23 @@ def _tables_of_machines(summary: Summary) -> dict[str, list]:
     }
 
 
-def render_comparison(
-    title: str, rows: list[dict[str, str]], figure_svg: str | None = None, remarks: Sequence[str] = ()
-) -> str:
-    """Return a page with one table on several exports, and above it a figure and remarks where there are any."""
-    figure = _embeddable(figure_svg) if figure_svg else None
-    return _template("comparison.html.j2").render(title=title, rows=rows, figure=figure, remarks=remarks)
+@dataclass(frozen=True)
+class ShortPage:
+    """A page with one figure and one table."""
+
+    title: str
+    remarks: Sequence[str]  # sentences below the title
+    figure: Figure | None
+    alternative: str  # the figure in words
+    explanation: str  # how to read figure and table
+    rows: list[dict[str, str]]
+    labels: dict[str, str]  # the rows' cells in words
+
+
+def render_short_page(page: ShortPage) -> str:
+    """Return the page with its figure inside it."""
+    figure = _both_forms(page.figure, "s") if page.figure else None
+    return _template("short.html.j2").render(page=page, figure=figure)
 
 
 def _template(name: str) -> Template:
@@ -91,20 +110,14 @@ def _template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"columns": numerals.columns, "parts": numerals.parts}
     return environment.get_template(name)
 
 
-def _embeddable(svg: str, prefix: str = "s") -> Markup:
-    """Return the svg element alone, wide as its place, without metadata that names addresses.
-
-    Its ids get a prefix, since several figures share one page.
-    """
-    element = svg[svg.index("<svg") :]
-    element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
-    element = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", element, count=1)
-    element = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", element, count=1)
-    element = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", element)
-    return Markup(element)  # noqa: S704 - drawn by matplotlib, which escapes its texts
+def _both_forms(figure: Figure, prefix: str) -> dict[str, Markup]:
+    """Return a figure's two forms as the page embeds them; each form's ids are its own."""
+    texts = {form: on_page(svg, f"{prefix}{form[0]}") for form, svg in figure._asdict().items()}
+    return {form: Markup(svg) for form, svg in texts.items()}  # noqa: S704 - matplotlib escapes its texts
 
 
 def _samples(png: bytes) -> dict[str, str | int]:
@@ -115,5 +128,8 @@ def _samples(png: bytes) -> dict[str, str | int]:
 
 def _alternative(summary: Summary) -> str:
     """Return the figure in words, for those who cannot see it."""
-    rows = [f"{row['cell']} {row['epoch']}, speedup {row['speedup']}" for row in cell_tables.cell_rows(summary)]
+    labels = {row.cell: row.label for row in summary.cells}
+    rows = [
+        f"{labels[row['cell']]}: {row['epoch']}, speedup {row['speedup']}" for row in cell_tables.cell_rows(summary)
+    ]
     return "Time of one training epoch by cell, fastest first. " + "; ".join(rows) + "."

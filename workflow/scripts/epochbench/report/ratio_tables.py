@@ -12,16 +12,17 @@ def rung_rows(summary: Summary) -> list[dict[str, str]]:
             "cell": rung.cell,
             "changes": rung.changed or "where it starts",
             "one epoch": wording.seconds(rung.seconds),
-            "times faster than before": factor_in_words(rung),
+            "as fast as before": factor_in_words(rung),
             "with its interval": wording.ratio_with_interval(rung.factor) if rung.factor else "",
-            "times faster than the first": _times(summary.ladder[0].seconds / rung.seconds),
+            "as fast as the first": _times(summary.ladder[0].seconds / rung.seconds),
+            "in the sheet's words": rung.settings or "",
         }
         for rung in summary.ladder
     ]
 
 
 def factor_in_words(rung: Rung) -> str:
-    """Return how many times faster a rung is than the one before, in digits enough to multiply; or that it is first."""
+    """Return how many times as fast a rung is as the one before, in digits enough to multiply; or that it is first."""
     return "start" if rung.factor is None else _times(rung.factor.estimate)
 
 
@@ -35,10 +36,12 @@ def ladder_sentences(summary: Summary) -> list[str]:
     if not rungs:
         return []
     whole, printed = _times(rungs[0].seconds / rungs[-1].seconds), wording.ratio(summary.headline.speedup)
+    labels = {row.cell: row.label for row in summary.cells}
+    first, last = (f'"{labels[rung.cell]}"' for rung in (rungs[0], rungs[-1]))
     steps = "1 step makes" if len(rungs) == 2 else f"{len(rungs) - 1} steps multiply to"
     rounded = "" if whole == printed else f" (written {printed} there, as its interval allows)"
     return [
-        f"From {rungs[0].cell} to {rungs[-1].cell}, {steps} {whole}, the ratio at the top of this page{rounded}.",
+        f"From {first} to {last}, {steps} {whole}, the ratio at the top of this page{rounded}.",
         *_parts_of_the_ratio(rungs),
         "The order matters: a change is worth what it brings on top of those before it, and another order would share "
         "the same ratio out differently.",
@@ -52,11 +55,12 @@ def _parts_of_the_ratio(rungs: list[Rung]) -> list[str]:
         return []
     first, there = rungs[0].device.upper(), rungs[-1].device.upper()
     before, over = rungs[0].seconds / rungs[crossing - 1].seconds, rungs[crossing].factor.estimate
-    after, changed = rungs[crossing].seconds / rungs[-1].seconds, rungs[crossing].changed
+    after, crossed = rungs[crossing].seconds / rungs[-1].seconds, rungs[crossing]
+    what = "more than the device" if ":" in crossed.settings else "the device alone"
     return [
         f"The steps on the {first} make {_times(before)}, the step over to the {there} {_times(over)}, those on the "
         f"{there} {_times(after)}.",
-        f"The step over changes {'more than the device: ' if ':' in changed else 'the device alone: '}{changed}.",
+        f"The step over changes {what}: {crossed.changed}.",
     ]
 
 
@@ -71,7 +75,8 @@ def break_even_sentences(summary: Summary) -> list[str]:
     pays = summary.break_even
     if pays is None:
         return []
-    sentences = [f"{pays.gpu} against {pays.cpu}: {_epochs_that_repay(pays)}"]
+    labels = {row.cell: row.label for row in summary.cells}
+    sentences = [f'"{labels[pays.gpu]}" against "{labels[pays.cpu]}": {_epochs_that_repay(pays)}']
     if pays.batch_size:
         sentences.append(f"From batches of {wording.count(pays.batch_size)} images on, the fastest GPU cell is faster.")
     elif pays.batches:
@@ -97,7 +102,7 @@ def batch_rows(summary: Summary) -> list[dict[str, str]]:
             "batch size": wording.count(batch.batch_size),
             "fastest CPU cell": batch.cpu,
             "fastest GPU cell": batch.gpu,
-            "GPU faster by": f"{wording.significant(batch.times_faster, 3)}x",
+            "GPU as fast as CPU": f"{wording.significant(batch.times_faster, 3)}x",
         }
         for batch in (summary.break_even.batches if summary.break_even else [])
     ]

@@ -1,8 +1,11 @@
 """What all figures share: colours, sizes, the theme, and how they are saved."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 
@@ -10,20 +13,31 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import seaborn as sns
+from markupsafe import escape
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from epochbench.files import write_text
 from epochbench.stats import Interval
 
 # Okabe and Ito's colours, distinct for every kind of colour vision and in grey (Okabe & Ito 2008).
 GREY = "#6b6b6b"
-COLOURS = {"cpu": "#0072B2", "gpu": "#D55E00", "published": GREY}
-INK = "#222222"
+COLOURS = {"cpu": "#0072b2", "gpu": "#d55e00", "published": GREY}
+INK, SOFT, RULE, EDGE, GRID, PAPER = "#222222", "#555555", "#999999", "#bbbbbb", "#e6e6e6", "#ffffff"
+# What a page has instead, so that one drawing serves the light and the dark: custom properties of its stylesheet.
+PROPERTIES = {
+    INK: "ink", SOFT: "soft", GREY: "soft", RULE: "rule", EDGE: "rule", GRID: "line", PAPER: "paper",
+    COLOURS["cpu"]: "cpu", COLOURS["gpu"]: "gpu",
+}  # fmt: skip
 ROW_INCHES = 0.46
 WIDTH_INCHES = 9.6
+# A phone's: its letters are nearly as large there as the page's own.
+PHONE_INCHES, PHONE_LABEL = 4.0, 38
 PRINT_DPI = 300
 TICKS_PER_INCH = 1.6
+# Where a log axis is numbered, by how many times its end is its beginning.
+TICKS = ((4, (1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 7.0, 9.0)), (300, (1.0, 2.0, 5.0)), (float("inf"), (1.0,)))
 # Of the height: 300 dots an inch for up to 65 rows, and a picture that programs still open for thousands.
 MOST_PIXELS = 10_000
 # Without these a file would differ each time it is drawn.
@@ -32,11 +46,22 @@ STYLE = {
     "font.family": "DejaVu Sans",
     "text.color": INK,
     "axes.labelcolor": INK,
-    "axes.edgecolor": "#bbbbbb",
-    "grid.color": "#e6e6e6",
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.edgecolor": EDGE,
+    "grid.color": GRID,
+    # A name with dollars in it is a name.
+    "text.parse_math": False,
     "svg.hashsalt": "epochbench",
     "svg.fonttype": "path",
 }
+
+
+class Figure(NamedTuple):
+    """One figure as SVG, for a wide screen and for a narrow one."""
+
+    wide: str
+    narrow: str
 
 
 @contextlib.contextmanager
@@ -46,23 +71,75 @@ def themed() -> Iterator[None]:
         yield
 
 
-def save(figure: Figure, paths: Iterable[Path]) -> None:
-    """Write a figure into each path, in the format of its suffix, the same bytes each time; then forget it."""
-    # The layout is the same in every format; it would be computed anew for each.
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+def save(figure: Drawing, paths: Iterable[Path], titles: dict[str, Sequence[str]] | None = None) -> None:
+    """Write a figure into each path, in the format of its suffix, the same bytes each time; then forget it.
+
+    `titles` are shown where a pointer rests on a mark of an SVG: a text for each mark of a group, by the group's id.
+    """
+    _lay_out(figure)
     dots = min(PRINT_DPI, MOST_PIXELS / figure.get_figheight())
     for path in paths:
         kind = path.suffix[1:]
         figure.savefig(path, dpi=dots, metadata=REPRODUCIBLE[kind])
+        if kind == "svg" and titles:
+            write_text(path, with_titles(path.read_text(), titles))
     plt.close(figure)
+
+
+def as_svg(figure: Drawing, *, keep: bool = False) -> str:
+    """Return a figure as SVG, the same text each time, and forget it unless it is to be drawn on."""
+    _lay_out(figure)
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata=REPRODUCIBLE["svg"])
+    if not keep:
+        plt.close(figure)
+    return text.getvalue()
+
+
+def _lay_out(figure: Drawing) -> None:
+    """Compute the layout once: it is the same in every format, and would be computed anew for each."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+def with_titles(svg: str, titles: dict[str, Sequence[str]]) -> str:
+    """Return an SVG of matplotlib's with a title for each mark of the groups named; pixels have none."""
+    for group, texts in titles.items():
+        before, opening, marks = svg.partition(f'<g id="{group}">')
+        svg = before + opening + _with_titles(marks, texts)
+    return svg
+
+
+def _with_titles(marks: str, texts: Sequence[str]) -> str:
+    """Give each of the first marks its text: as many as there are texts, since what follows belongs to others."""
+    told = iter(texts)
+    return re.sub(r"(<use [^>]*)/>", lambda use: _titled(use[1], next(told)), marks, count=len(texts))
+
+
+def _titled(use: str, text: str) -> str:
+    return f"{use}><title>{escape(text)}</title></use>"
+
+
+def on_page(svg: str, prefix: str) -> str:
+    """Return the svg element alone, wide as its place, in the page's colours, without metadata that names addresses.
+
+    Its ids get a prefix, since several figures share one page.
+    """
+    element = svg[svg.index("<svg") :]
+    element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
+    element = re.sub(r'(<svg[^>]*?) (?:height|width)="[^"]*"', r"\1", element, count=1)
+    element = re.sub(r'(<svg[^>]*?) (?:height|width)="[^"]*"', r"\1", element, count=1)
+    element = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", element)
+    for colour, name in PROPERTIES.items():
+        element = element.replace(f": {colour}", f": var(--{name})")
+    return element
 
 
 def interval_mark(axes: Axes, position: float, interval: Interval, colour: str) -> None:
     """Draw an estimate and, where it has one, its interval."""
     if interval.low is not None:
         axes.plot([interval.low, interval.high], [position] * 2, color=colour, linewidth=2.2, solid_capstyle="butt")
-    axes.plot(interval.estimate, position, marker="o", markersize=6, color=colour, markeredgecolor="white", zorder=5)
+    axes.plot(interval.estimate, position, marker="o", markersize=6, color=colour, markeredgecolor=PAPER, zorder=5)
 
 
 def value_beside(axes: Axes, position: float, right: float, text: str) -> None:
@@ -72,14 +149,32 @@ def value_beside(axes: Axes, position: float, right: float, text: str) -> None:
     )
 
 
-def plain_log_axis(axes: Axes, unit: str = "") -> None:
-    """Number a log axis in plain figures, a unit behind them, and at 2 and 5 too where it spans little."""
-    low, high = axes.get_xlim()
-    subs = (1.0,) if high / low > 300 else (1.0, 2.0, 5.0)
+def phone_size(names: Sequence[str]) -> tuple[float, float]:
+    """Return width and height in inches of a narrow figure whose rows have their names above them."""
+    lines = max(name.count("\n") + 1 for name in names)
+    return PHONE_INCHES, 0.65 + (0.26 + 0.15 * lines) * len(names)
+
+
+def row_above(axes: Axes, position: float, name: str, value: str, colour: str) -> None:
+    """Write a row's name and value above its mark, at both ends of the axes: a narrow figure has no room beside it."""
+    for place, side, text, ink in ((0, "left", name, colour), (1, "right", value, INK)):
+        axes.annotate(
+            text, (place, position), (0, 8), xycoords=("axes fraction", "data"), textcoords="offset points",
+            ha=side, va="bottom", fontsize=9, color=ink, zorder=6,
+        )  # fmt: skip
+
+
+def plain_log_axis(axes: Axes, unit: str = "", inches: float | None = None, *, vertical: bool = False) -> None:
+    """Number a log axis in plain figures, a unit behind them, and between the tens where it spans little.
+
+    `inches` is its length where that is not the wide figure's width.
+    """
+    axis, (low, high) = (axes.yaxis, axes.get_ylim()) if vertical else (axes.xaxis, axes.get_xlim())
+    subs = next(subs for most, subs in TICKS if high / low <= most)
     # Fewer than twelve ticks in a narrow axis: "10,000x" needs its room.
-    room = max(3, round(axes.get_position().width * WIDTH_INCHES * TICKS_PER_INCH))
-    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=room))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}{unit}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.grid(visible=False, axis="y")
+    room = max(3, round((inches or axes.get_position().width * WIDTH_INCHES) * TICKS_PER_INCH))
+    axis.set_major_locator(LogLocator(subs=subs, numticks=room))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}{unit}"))
+    axis.set_minor_formatter(NullFormatter())
+    axes.grid(visible=False, axis="x" if vertical else "y")
     sns.despine(ax=axes, left=True)

@@ -8,44 +8,97 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from epochbench import wording
-from epochbench.aggregate.summary import Rung
+from epochbench.aggregate.summary import Rung, Summary
 from epochbench.report.ratio_tables import factor_in_words
-from epochbench.report.style import COLOURS, ROW_INCHES, WIDTH_INCHES, plain_log_axis, save, themed
+from epochbench.report.style import (
+    COLOURS,
+    PAPER,
+    PHONE_INCHES,
+    PHONE_LABEL,
+    ROW_INCHES,
+    RULE,
+    WIDTH_INCHES,
+    Figure,
+    as_svg,
+    phone_size,
+    plain_log_axis,
+    row_above,
+    save,
+    themed,
+)
 
-LABEL_WIDTH = 50
+LABEL_WIDTH = 44
 LINE_INCHES = 0.17
+BAR_ROWS = 0.56
+AXIS = "seconds per training epoch (log scale: equal lengths are equal factors)"
 
 
-def draw_waterfall(rungs: list[Rung], paths: Iterable[Path]) -> None:
+def draw_waterfall(summary: Summary, paths: Iterable[Path]) -> Figure:
     """Draw each rung of the ladder as a bar from the time before it to its own, on a logarithmic axis in seconds.
+
+    Into each path, in the format of its suffix; returned for the page, without a title.
 
     Equal lengths are equal factors, so that the bars add up to the headline's ratio.
     """
-    labels = [rung_label(rung) for rung in rungs]
+    rungs, labels = summary.ladder, ["\n".join(textwrap.wrap(name, LABEL_WIDTH)) for name in rung_names(summary)]
     with themed():
         height = 1.6 + _row_inches(labels) * len(rungs)
         figure, axes = plt.subplots(figsize=(WIDTH_INCHES, height), layout="constrained")
-        before = rungs[0].seconds
-        for position, rung in enumerate(rungs):
-            _draw_rung(axes, position, before, rung)
-            before = rung.seconds
+        for position, (before, rung) in enumerate(_steps(rungs)):
+            _draw_rung(axes, position, before, rung, BAR_ROWS)
+            _value_before(axes, position, min(before, rung.seconds), rung)
         axes.set_yticks(range(len(rungs)), labels)
-        axes.set_ylim(len(rungs) - 0.4, -0.6)
         for label, rung in zip(axes.get_yticklabels(), rungs, strict=True):
             label.set_color(COLOURS[rung.device])
-        axes.set(xscale="log", xlabel="seconds per training epoch (log scale: equal lengths are equal factors)")
-        seconds = [rung.seconds for rung in rungs]
-        span = max(max(seconds) / min(seconds), 2)
-        axes.set_xlim(min(seconds) / span**0.25, max(seconds) * span**0.05)
+        _frame(axes, rungs, 0.25)
+        axes.set(ylim=(len(rungs) - 0.4, -0.6), xlabel=AXIS)
         plain_log_axis(axes)
+        on_page = as_svg(figure, keep=True)
+        figure.set_layout_engine("constrained")
         figure.suptitle(title(rungs), x=0.01, ha="left", fontsize=12, fontweight="bold")
         save(figure, paths)
+    return Figure(on_page, _for_phones(summary))
+
+
+def _for_phones(summary: Summary) -> str:
+    """Return the waterfall as SVG for a narrow screen: each rung's name, time and factor above its bar."""
+    rungs = summary.ladder
+    names = ["\n".join(textwrap.wrap(name, PHONE_LABEL, max_lines=2, placeholder=" …")) for name in rung_names(summary)]
+    with themed():
+        figure, axes = plt.subplots(figsize=phone_size(names), layout="constrained")
+        steps = zip(names, _steps(rungs), strict=True)
+        for position, (name, (before, rung)) in enumerate(steps):
+            _draw_rung(axes, position, before, rung, BAR_ROWS / 2)
+            value = f"{wording.seconds(rung.seconds)}, {factor_in_words(rung)}"
+            row_above(axes, position, name, value, COLOURS[rung.device])
+        _frame(axes, rungs, 0.05)
+        axes.set(ylim=(len(rungs) - 0.5, -1), yticks=[], xlabel="seconds per training epoch (log scale)")
+        plain_log_axis(axes, inches=PHONE_INCHES)
+        return as_svg(figure)
 
 
 def title(rungs: list[Rung]) -> str:
     """Return the ratio that the rungs multiply to, in words."""
-    ratio = wording.significant(rungs[0].seconds / rungs[-1].seconds, 3)
-    return f"From {rungs[0].cell} to {rungs[-1].cell}: {ratio}x, one change at a time"
+    return f"{wording.significant(rungs[0].seconds / rungs[-1].seconds, 3)}x, one change at a time"
+
+
+def rung_names(summary: Summary) -> list[str]:
+    """Return all that each rung changes, and the first rung's cell in words."""
+    labels = {row.cell: row.label for row in summary.cells}
+    return [rung.changed or labels[rung.cell] for rung in summary.ladder]
+
+
+def _steps(rungs: list[Rung]) -> list[tuple[float, Rung]]:
+    """Return each rung with the time before it; the first's own."""
+    return [(rungs[0].seconds, rungs[0]), *((before.seconds, rung) for before, rung in pairwise(rungs))]
+
+
+def _frame(axes, rungs: list[Rung], room: float) -> None:
+    """Leave room for the texts left of the shortest time: a share of the whole, in factors."""
+    seconds = [rung.seconds for rung in rungs]
+    span = max(max(seconds) / min(seconds), 2)
+    axes.set_xscale("log")
+    axes.set_xlim(min(seconds) / span**room, max(seconds) * span**0.05)
 
 
 def _row_inches(labels: list[str]) -> float:
@@ -54,22 +107,19 @@ def _row_inches(labels: list[str]) -> float:
     return max(ROW_INCHES, LINE_INCHES * max(one + other for one, other in pairwise(lines)) / 2)
 
 
-def rung_label(rung: Rung) -> str:
-    """Return all that a rung changes and its name in so many lines, or the first rung's name."""
-    label = rung.cell if rung.changed is None else f"{rung.changed} ({rung.cell})"
-    return "\n".join(textwrap.wrap(label, LABEL_WIDTH, break_long_words=False, break_on_hyphens=False))
-
-
-def _draw_rung(axes, position: int, before: float, rung: Rung) -> None:
+def _draw_rung(axes, position: int, before: float, rung: Rung, height: float) -> None:
     colour, seconds = COLOURS[rung.device], rung.seconds
     slower = seconds > before
     axes.barh(
-        position, before - seconds, left=seconds, height=0.56, color=colour, alpha=0.85,
-        hatch="////" if slower else None, edgecolor="white",
+        position, before - seconds, left=seconds, height=height, color=colour, alpha=0.85,
+        hatch="////" if slower else None, edgecolor=PAPER,
     )  # fmt: skip
-    axes.plot([seconds, seconds], [position - 0.28, position + 1.28], color="#999999", linewidth=0.9, clip_on=True)
-    text = f"{wording.seconds(seconds)}   {factor_in_words(rung)}"
-    left = min(seconds, before)
+    bottom = position - height / 2
+    axes.plot([seconds, seconds], [bottom, bottom + 1 + height], color=RULE, linewidth=0.9, clip_on=True)
+
+
+def _value_before(axes, position: int, left: float, rung: Rung) -> None:
+    text = f"{wording.seconds(rung.seconds)}   {factor_in_words(rung)}"
     axes.annotate(
         text, (left, position), (-6, 0), textcoords="offset points", va="center", ha="right", fontsize=8.5, zorder=6
     )

@@ -1,5 +1,6 @@
 "use strict";
-// Sort, filter and copy the table of all cells; without JavaScript it is a plain table, sorted by epoch time.
+// Sort, filter and copy the table of all cells; unfold what is printed or linked to. Without JavaScript the table is a plain
+// one, sorted by epoch time, and parts are unfolded by hand.
 (() => {
   // Times have units: sorted as texts, 2 s would come before 828 ms.
   const UNITS = {s: 1, ms: 1e-3, "\u00b5s": 1e-6};
@@ -12,7 +13,8 @@
     if (Number.isNaN(x) !== Number.isNaN(y)) return Number.isNaN(x) ? 1 : -1;
     return Number.isNaN(x) ? a.localeCompare(b) : x - y;
   };
-  const texts = (row) => [...row.cells].map((cell) => cell.textContent.trim());
+  // A row's name is shown in words; what it is called in the sheet is what programs and sorting want.
+  const texts = (row) => [...row.cells].map((cell) => (cell.dataset.value ?? cell.textContent).trim());
   const shown = (table) => [table.tHead.rows[0], ...table.tBodies[0].rows].filter((row) => !row.hidden).map(texts);
   const WRITERS = {
     csv: (rows) => rows.map((row) => row.map((text) => `"${text.replaceAll('"', '""')}"`).join(",")).join("\n"),
@@ -48,8 +50,8 @@
     tools.querySelector("input").addEventListener("input", (event) => {
       const wanted = event.target.value.toLowerCase();
       const rows = [...table.tBodies[0].rows];
-      for (const row of rows) row.hidden = !texts(row).join(" ").toLowerCase().includes(wanted);
-      status.textContent = wanted ? `${rows.filter((row) => !row.hidden).length} of ${rows.length} cells` : "";
+      for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+      status.textContent = wanted ? `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows` : "";
     });
     for (const button of tools.querySelectorAll("[data-copy]")) {
       button.addEventListener("click", async () => {
@@ -58,4 +60,12 @@
       });
     }
   }
+  // On paper nothing is folded, and a link into a folded part opens it.
+  const folded = () => document.querySelectorAll("details:not([open])");
+  let opened = [];
+  addEventListener("beforeprint", () => { opened = [...folded()]; for (const part of opened) part.open = true; });
+  addEventListener("afterprint", () => { for (const part of opened) part.open = false; });
+  const unfold = () => { const part = document.getElementById(location.hash.slice(1))?.closest("details"); if (part) part.open = true; };
+  addEventListener("hashchange", unfold);
+  unfold();
 })();

@@ -1,0 +1,111 @@
+"""What is sent on: the answer's figures one by one, in two lines, and as a badge."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from markupsafe import escape
+
+from epochbench import wording
+from epochbench.aggregate.plain import short_name
+from epochbench.aggregate.summary import CellSummary, Summary
+from epochbench.stats import Interval
+
+# Of a badge, pixels: a letter of Verdana or DejaVu Sans at 11 pixels, on average, and the room at both sides.
+LETTER, MARGIN, HEIGHT = 6.6, 8, 20
+
+
+class Ratio(NamedTuple):
+    """One of the answer's ratios in words."""
+
+    times: str  # 750x
+    interval: str  # 630-890
+    against: str  # the slower side in words
+
+
+def ratios(summary: Summary) -> list[Ratio]:
+    """Return the ratio over the baseline, and that over the fastest CPU cell where it is another; none without."""
+    leading = summary.headline
+    if leading is None:
+        return []
+    pairs = [(leading.speedup, _rows(summary)[leading.baseline].label)]
+    pairs += [(leading.fair.speedup, "the best CPU cell")] if leading.fair else []
+    return [Ratio(wording.ratio(each), _interval(each), f"as fast as {slower}") for each, slower in pairs]
+
+
+def sides(summary: Summary) -> list[CellSummary]:
+    """Return the cells of the answer, slowest first; the summary needs a headline."""
+    leading, rows = summary.headline, _rows(summary)
+    names = [leading.baseline, *([leading.fair.cell] if leading.fair else []), leading.best]
+    return sorted((rows[name] for name in names), key=lambda row: -row.epoch_seconds.estimate)
+
+
+def two_lines(summary: Summary) -> list[str]:
+    """Return the answer in two lines, ready to paste: what was compared, then times, precision, data and code."""
+    first = summary.answer[0]
+    code = summary.code[0].commit or summary.code[0].digest
+    told = [*_times(summary), data_in_words(summary), f"epochbench {code[:12]}"]
+    return [first, ", ".join(told) + "."]
+
+
+def data_in_words(summary: Summary) -> str:
+    """Return what was trained on: "50,000 synthetic images (CIFAR-10)"."""
+    data = summary.dataset
+    kind = "synthetic images" if data.synthetic else "images"
+    return f"{wording.count(data.train_images)} {kind} ({data.name})"
+
+
+def _times(summary: Summary) -> Iterable[str]:
+    """Return every ratio with its interval, and both sides' epochs."""
+    if summary.headline is None:
+        return []
+    slow, *_, fast = sides(summary)
+    epochs = [f"{wording.interval_seconds(row.epoch_seconds)} in {row.settings.precision}" for row in (fast, slow)]
+    intervals = " and ".join(f"{ratio.times} ({ratio.interval})" for ratio in ratios(summary))
+    return [intervals, " against ".join(epochs) + " an epoch"]
+
+
+def render_badge(summary: Summary) -> str:
+    """Return an SVG of two fields: the project, and the answer in a few words."""
+    words = ("epochbench", _badge_words(summary))
+    widths = [round(len(text) * LETTER) + 2 * MARGIN for text in words]
+    middles = (widths[0] / 2, widths[0] + widths[1] / 2)
+    texts = [
+        f'<text x="{middle:g}" y="14" textLength="{width - 2 * MARGIN}" lengthAdjust="spacingAndGlyphs">'
+        f"{escape(text)}</text>"
+        for text, width, middle in zip(words, widths, middles, strict=True)
+    ]
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{sum(widths)}" height="{HEIGHT}" role="img">',
+            f"<title>{escape(': '.join(words))}</title>",
+            f'<rect width="{widths[0]}" height="{HEIGHT}" fill="#444444"/>',
+            f'<rect x="{widths[0]}" width="{widths[1]}" height="{HEIGHT}" fill="#0a5c8f"/>',
+            '<g fill="#ffffff" text-anchor="middle" font-family="Verdana, DejaVu Sans, sans-serif" font-size="11">',
+            *texts,
+            "</g></svg>\n",
+        ]
+    )
+
+
+def _badge_words(summary: Summary) -> str:
+    if summary.headline is None:
+        return "no speedup yet"
+    rows, leading = _rows(summary), summary.headline
+    slow, fast = rows[leading.baseline], rows[leading.best]
+    times = f"{wording.ratio_with_interval(leading.speedup)} as fast as"
+    if slow.hardware == fast.hardware:
+        said = f"{short_name(fast)}: {times} {slow.label}"
+    else:
+        said = f"{short_name(fast)}: {times} {short_name(slow)}"
+    return f"{said}{', synthetic images' if summary.dataset.synthetic else ''}"
+
+
+def _rows(summary: Summary) -> dict[str, CellSummary]:
+    return {row.cell: row for row in summary.cells}
+
+
+def _interval(ratio: Interval) -> str:
+    if ratio.low is None:
+        return "one run, no interval"
+    digits = wording.digits_supported(ratio)
+    return f"{wording.significant(ratio.low, digits)}{wording.MINUS}{wording.significant(ratio.high, digits)}"
