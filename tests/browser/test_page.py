@@ -225,6 +225,7 @@ def test_failures_stand_on_the_page(show):
     page, _ = show("failed-gates")
     assert "FAILED" in page.locator("main").inner_text()
     assert "cpu-wrong" not in page.locator("h1").inner_text()
+    assert "Left out because a hard gate failed: cpu-wrong." in page.locator("header").inner_text()
 
 
 def test_every_picture_has_words(show):

@@ -8,9 +8,13 @@ def answer(headline: Headline | None, cells: list[CellSummary], notes: list[str]
     """Return the answer in two lines: the plain sentence, then intervals, cells and what else must be said."""
     first = headline.plain if headline else "There are not two comparable cells yet, so there is no speedup."
     second = headline.details if headline else []
+    return [first, " ".join(second + without_wrong(cells) + notes)]
+
+
+def without_wrong(cells: list[CellSummary]) -> list[str]:
+    """Return a sentence on the cells that failed a hard gate; nothing where none did."""
     wrong = [row.cell for row in cells if not row.valid]
-    warning = [f"Left out because a hard gate failed: {', '.join(wrong)}."] if wrong else []
-    return [first, " ".join(second + warning + notes)]
+    return [f"Left out because a hard gate failed: {', '.join(wrong)}."] if wrong else []
 
 
 def failures(summary: Summary) -> list[str]:

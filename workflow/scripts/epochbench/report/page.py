@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from epochbench import wording
+from epochbench.aggregate.answer import without_wrong
 from epochbench.aggregate.summary import Summary
 from epochbench.report import cell_tables, machine_tables, numerals, ratio_tables, share
 from epochbench.report.figure import marks_in_words
@@ -33,6 +34,7 @@ def render_page(summary: Summary, published: list[dict], pictures: Pictures) -> 
     return _template("index.html.j2").render(
         summary=summary,
         labels={row.cell: row.label for row in summary.cells},
+        notes=[*without_wrong(summary.cells), *summary.notes],
         details=summary.headline.details if summary.headline else [],
         ratios=share.ratios(summary),
         two_lines=share.two_lines(summary),
