@@ -15,7 +15,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick open test test-all test-faults report export compare history lint audit format dry-run clean requirements
+.PHONY: help run quick open test test-all test-faults report export compare history cluster lint audit format dry-run clean requirements
 
 help:  ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -52,6 +52,9 @@ compare: $(READY)  ## Compare with an earlier export: make compare BASE=export.z
 
 history: $(READY)  ## Show the cells over many exports: make history EXPORTS='a.zip b.zip'
 	$(BIN)snakemake --cores 1 history --config compare="{history: [$(shell echo $(EXPORTS) | tr ' ' ',')]}" $(ARGS)
+
+cluster: $(READY)  ## Show what a Slurm cluster has and would accept: make cluster ARGS="--partition gpu"
+	PYTHONPATH=workflow/scripts $(BIN)python -m epochbench.cluster $(ARGS)
 
 lint: $(READY)  ## Check formatting, style, and the workflow itself
 	$(BIN)ruff check .

@@ -6,12 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from datetime import datetime
 
 import pytest
 from slurm.cluster import cluster, missing_commands
-from support import SNAKEMAKE
+from support import REPOSITORY, SNAKEMAKE
 
 from epochbench.timing.machine.host import usable_cores
 
@@ -49,7 +50,7 @@ CORES = min(2, usable_cores())
 
 
 def settings(**changes):
-    values = {"cpu_cores": CORES, "gpu_cores": CORES, "memory_mb": 4000, "runtime_minutes": 10} | changes
+    values = {"memory_mb": 4000, "runtime_minutes": 10} | changes
     return "cluster={" + ", ".join(f"{key}: {value}" for key, value in values.items()) + "}"
 
 
@@ -117,6 +118,39 @@ def test_what_the_job_got_is_what_is_used(slurm, site):
     (found,) = records(site)
     assert (found["conditions"]["threads"], found["machine"]["cores_usable"]) == (1, 1)
     assert {gate["gate"]: gate["passed"] for gate in found["gates"]}["fair CPU"] is True
+
+
+def test_a_job_that_can_never_start_is_told_with_slurms_reason_and_the_key_and_fails_where_asked(slurm, site):
+    asked = settings(cpu_cores=16, never_starts="cancel")
+    status, output = run(slurm, site, *command(one_cell(site), cluster=asked))
+    assert status != 0
+    assert "can never start: Slurm says PartitionConfig; change cluster.cpu_cores" in output, output[-3000:]
+    assert records(site) == []
+    assert not [job for job in slurm.jobs() if job.get("WorkDir") == str(site) and job["JobState"] == "PENDING"]
+
+
+def test_the_cluster_says_what_it_has_and_what_it_would_accept(slurm):
+    words = [sys.executable, "-m", "epochbench.cluster"]
+    environment = slurm.environment | {"PYTHONPATH": str(REPOSITORY / "workflow" / "scripts")}
+    said = subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
+    assert f"main: 1 x {CORES} cores" in said
+    assert "1 x fake, features fast" in said
+    assert "cluster='{partition: main}'" in said
+    assert [line.split("sbatch")[0].strip() for line in said.splitlines() if ": accepted (" in line] == [
+        "CPU cells:", "GPU cells:",
+    ]  # fmt: skip
+    longer = subprocess.run([*words, "--minutes", "999"], env=environment, capture_output=True, text=True, check=True)
+    assert "runtime_minutes: 60}" in longer.stdout
+    assert "--time=60: accepted (" in longer.stdout
+    refused = [sys.executable, "-c", "from epochbench.cluster import verdict; print(verdict(['--partition=no']))"]
+    said = subprocess.run(refused, env=environment, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("refused (")
+    assert "invalid partition" in said
+    missing = subprocess.run(
+        [*words, "--partition", "no"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert "'no'" in missing.stderr
 
 
 @pytest.mark.deep
@@ -216,7 +250,8 @@ def test_a_killed_submitting_host_resumes_and_keeps_what_was_measured(slurm, sit
 
 @pytest.mark.deep
 def test_the_generic_profile_submits_through_its_own_command_lines(slurm, site):
-    status, output = run(slurm, site, *command(one_cell(site), profile="generic"))
+    cores = settings(cpu_cores=CORES, gpu_cores=CORES)
+    status, output = run(slurm, site, *command(one_cell(site), profile="generic", cluster=cores))
     assert status == 0, output
     (found,) = records(site)
     assert found["machine"]["slurm_job"]

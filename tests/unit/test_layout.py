@@ -33,7 +33,7 @@ FLOORS = (
     ("sheets", "config"),
     ("aggregate",),
     ("report",),
-    ("console", "progress", "messages"),
+    ("console", "progress", "messages", "waiting", "cluster"),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 

@@ -5,18 +5,50 @@
 
 from epochbench.timing.cell import threads_of
 
+# Slurm gives a job that asks for a node of its own and for no number of cores every core there.
+WHOLE_NODE = "all"
+
 
 def timing_threads(wildcards):
     """Claim every core here, so that nothing else runs beside the clock; ask a cluster for what the cell needs."""
     if runs_here():
         return workflow.cores
     cell = CELLS[wildcards.cell]
-    return threads_of(cell.threads, config["cluster"][f"{cell.device}_cores"])
+    cores = cores_asked(cell.device)
+    if cores == WHOLE_NODE:
+        return cell.threads if isinstance(cell.threads, int) else 1
+    return threads_of(cell.threads, cores)
 
 
 def reference_threads(wildcards):
     """Claim every core here; ask a cluster for as many as a cell with all threads gets."""
-    return workflow.cores if runs_here() else config["cluster"]["cpu_cores"]
+    if runs_here():
+        return workflow.cores
+    cores = cores_asked("cpu")
+    return 1 if cores == WHOLE_NODE else cores
+
+
+def cores_asked(device):
+    """Return what the config says of a device's cores; a whole node of unknown size is Slurm's to give alone."""
+    cores = config["cluster"][f"{device}_cores"]
+    if cores == WHOLE_NODE and "generic" in workflow.executor_plugin.name:
+        raise WorkflowError(
+            f"cluster.{device}_cores is {WHOLE_NODE}, which Slurm's own profile alone can ask for; "
+            "give the cores of a node, such as cluster='{cpu_cores: 16, gpu_cores: 16}'"
+        )
+    return cores
+
+
+def timing_cpus_per_task(wildcards):
+    """Ask Slurm for no number of cores where a cell takes its whole node."""
+    cell = CELLS[wildcards.cell]
+    whole = config["cluster"][f"{cell.device}_cores"] == WHOLE_NODE
+    return -1 if whole and not isinstance(cell.threads, int) else None
+
+
+def reference_cpus_per_task(wildcards):
+    """Ask Slurm for no number of cores where the calibration takes its whole node."""
+    return -1 if config["cluster"]["cpu_cores"] == WHOLE_NODE else None
 
 
 def gpus_of_cell(wildcards):

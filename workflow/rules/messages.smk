@@ -3,7 +3,7 @@
 # requires: the plan, the outputs of aggregate.smk and report.smk
 # produces: results/logs/plan.json; after a failure, tables, figure and page from the records that exist
 
-from epochbench import messages, progress
+from epochbench import messages, progress, waiting
 
 
 def announce_plan():
@@ -17,6 +17,9 @@ def announce_plan():
     names = ", ".join(cell.cell for cell in planned_cells())
     planned = f"Timing {len(planned_cells())} cells, {len(RUNS)} runs each: {names}."
     print(planned, *notes_on_devices(), sep="\n", file=sys.stderr)
+    if workflow.is_main_process and not runs_here():
+        never = config["cluster"]["never_starts"]
+        waiting.watch_queue(Path.cwd(), cancel=never == "cancel")
 
 
 def announce_answer():

@@ -18,6 +18,7 @@ rule calibrate_cpu:
     threads: reference_threads
     resources:
         **cluster_options(),
+        cpus_per_task=reference_cpus_per_task,
         mem_mb=memory_mb,
         runtime=runtime_minutes,
     params:
@@ -37,6 +38,7 @@ use rule calibrate_cpu as calibrate_gpu with:
         "results/logs/train/gpu/reference.log",
     resources:
         **cluster_options(),
+        cpus_per_task=reference_cpus_per_task,
         mem_mb=memory_mb,
         runtime=runtime_minutes,
         gpu=1,
@@ -60,6 +62,7 @@ rule train_cpu:
     threads: timing_threads
     resources:
         **cluster_options(),
+        cpus_per_task=timing_cpus_per_task,
         mem_mb=memory_mb,
         runtime=runtime_minutes,
         constraint=constraint_of_cell,
@@ -86,6 +89,7 @@ use rule train_cpu as train_gpu with:
         "results/logs/train/gpu/{cell}/run-{run}.log",
     resources:
         **cluster_options(),
+        cpus_per_task=timing_cpus_per_task,
         mem_mb=memory_mb,
         runtime=runtime_minutes,
         gpu=gpus_of_cell,

@@ -35,7 +35,7 @@ def with_defaults(schema: dict, value: object) -> typing.Any:
             filled[key] = part["default"]
         if key in filled and part.get("type") == "object":
             filled[key] = with_defaults(part, {} if filled[key] is None else filled[key])
-        elif isinstance(filled.get(key), str) and part.get("type") in SCALARS:
+        elif isinstance(filled.get(key), str) and (part.get("type") in SCALARS or "anyOf" in part):
             filled[key] = _read_scalar(filled[key])
         if part.get("type") == "integer" and isinstance(filled.get(key), float) and filled[key].is_integer():
             filled[key] = int(filled[key])  # 3.0 is a whole number to the schema, but not to range()

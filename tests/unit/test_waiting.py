@@ -1,0 +1,91 @@
+"""What the console says of jobs that wait in Slurm's queue."""
+
+import math
+
+import pytest
+
+from epochbench.cluster import advice, minutes_of, nodes_of
+from epochbench.errors import BenchmarkError
+from epochbench.waiting import FIRST_WORD_SECONDS, NEXT_WORD_SECONDS, Waiting, Watch, remedy, waiting_jobs
+
+QUEUE = """7|PENDING|PartitionConfig|rule_train_cpu_wildcards_cpu-reference_1|/here
+8|RUNNING|None|rule_train_cpu_wildcards_cpu-reference_2|/here
+9|PENDING|Resources|rule_train_gpu_wildcards_gpu-best_1|/elsewhere
+"""
+STUCK = Waiting("7", "train cpu cpu-reference 1", "PartitionConfig")
+PATIENT = Waiting("9", "train gpu gpu-best 1", "Resources")
+
+
+def test_only_what_waits_in_this_folder_is_looked_at():
+    assert waiting_jobs(QUEUE, "/here") == [STUCK]
+    assert waiting_jobs("slurm_load_jobs error: timed out\n", "/here") == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "key"),
+    [
+        ("PartitionConfig", "cluster.cpu_cores"),
+        ("PartitionTimeLimit", "cluster.runtime_minutes"),
+        ("QOSMaxWallDurationPerJobLimit", "cluster.runtime_minutes"),
+        ("AssocMaxCpuPerJobLimit", "cluster.cpu_cores"),
+        ("BadConstraints", "cluster.constraint"),
+        ("InvalidAccount", "cluster.account"),
+        ("InvalidQOS", "cluster.qos"),
+        ("JobHeldUser", "scontrol release"),
+    ],
+)
+def test_a_reason_that_no_waiting_ends_names_the_key_to_change(reason, key):
+    assert key in remedy(reason)
+
+
+@pytest.mark.parametrize("reason", ["Resources", "Priority", "None", "Licenses", "ReqNodeNotAvail", "PartitionDown"])
+def test_a_reason_that_may_end_has_no_remedy(reason):
+    assert remedy(reason) is None
+
+
+def test_a_job_that_can_never_start_is_told_once_and_ended_where_asked():
+    said, ended = [], []
+    watch = Watch(said.append, ended.extend)
+    watch.look([STUCK], 0)
+    assert said == []  # its reason may be an old one
+    watch.look([STUCK], 10)
+    watch.look([STUCK], 20)
+    assert said == [
+        "train cpu cpu-reference 1 (job 7) can never start: Slurm says PartitionConfig; change cluster.cpu_cores, "
+        "cluster.gpu_cores or cluster.memory_mb, or cluster.partition (`make cluster` shows what there is)."
+    ]
+    assert ended == ["7"]
+
+
+def test_without_being_asked_nothing_is_ended():
+    watch = Watch([].append)
+    for now in range(3):
+        watch.look([STUCK], now)
+
+
+def test_who_waits_is_told_now_and_then_with_the_reason():
+    said = []
+    watch = Watch(said.append)
+    for now in (0, FIRST_WORD_SECONDS - 1, FIRST_WORD_SECONDS, FIRST_WORD_SECONDS + NEXT_WORD_SECONDS - 1):
+        watch.look([PATIENT, PATIENT._replace(job="10")], now)
+    assert said == ["Waiting for 1 min 0 s now: train gpu gpu-best 1 (job 9) and 1 more; Slurm says Resources."]
+    watch.look([PATIENT], FIRST_WORD_SECONDS + NEXT_WORD_SECONDS)
+    assert len(said) == 2
+    watch.look([], 9999)
+    watch.look([PATIENT], 10_000)  # another wait begins
+    assert len(said) == 2
+
+
+def test_a_clusters_nodes_become_the_command_for_them():
+    (one, two) = nodes_of("gpu|4|96|512000|gpu:h100:4(S:0-1),gpu:a30:2|ib,fast|1-00:00:00|up\ncpu|1|2|4000|(null)|(null)|1:00:00|down\n")  # fmt: skip  # noqa: E501
+    assert one.gpus == {"h100": 4, "a30": 2}
+    said = advice(one, 8000, 30)
+    assert said[0] == "gpu: 4 x 96 cores, 512000 MB, 4 x h100, 2 x a30, features ib,fast, at most 1-00:00:00"
+    assert said[1].endswith("cluster='{partition: gpu, gpu_model: h100}'")
+    small = advice(two, 8000, 30)
+    assert small[0].endswith("down now")
+    assert small[1].endswith("cluster='{partition: cpu, memory_mb: 4000}' devices='{gpu: skip}'")
+    assert "runtime_minutes: 60" in advice(two, 8000, 90)[1]
+    assert [minutes_of(limit) for limit in ("1-00:00:00", "1:30:00", "30:00", "infinite")] == [1440, 90, 30, math.inf]
+    with pytest.raises(BenchmarkError, match="nobody here can read"):
+        nodes_of("what is this\n")

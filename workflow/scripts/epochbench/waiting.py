@@ -1,0 +1,129 @@
+"""Jobs that wait in Slurm's queue: why, and what to change where one can never start."""
+
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from epochbench.progress import duration
+
+# Reasons that no waiting ends, as squeue writes them (Slurm's page "Job reason codes"), and the keys to change.
+ASKED = "cluster.cpu_cores, cluster.gpu_cores or cluster.memory_mb"
+NEVER = (
+    (r"PartitionConfig|PartitionNodeLimit|NodeConfig", f"{ASKED}, or cluster.partition"),
+    (r"PartitionTimeLimit|.*Max(Wall|Time).*", "cluster.runtime_minutes, or cluster.partition"),
+    (
+        r"BadConstraints",
+        "a cell's constraint or gpu_model, cluster.constraint, cluster.gpu_model, or cluster.partition",
+    ),
+    (r"(Invalid|Assoc).*Account.*|AccountNotAllowed", "cluster.account"),
+    (r"InvalidQOS|QOSNotAllowed|QOSJobLimit", "cluster.qos"),
+    (r"(QOS|Assoc|MaxCpu|MaxMem).*Max.*Per(Job|Node).*", f"{ASKED}, or cluster.qos"),
+    (r"JobHeld(User|Admin)|DependencyNeverSatisfied", "nothing here: somebody holds them; scontrol release, or ask"),
+)
+# A new job's reason may be one that the scheduler has not looked at yet; two looks tell.
+LOOK_SECONDS, LOOKS = 10.0, 2
+FIRST_WORD_SECONDS, NEXT_WORD_SECONDS = 60.0, 600.0
+FORMAT = "%i|%T|%r|%k|%Z"
+
+
+class Waiting(NamedTuple):
+    """A job that has not begun."""
+
+    job: str  # Slurm's number
+    what: str  # its rule and what it makes
+    reason: str  # in Slurm's own word
+
+
+def waiting_jobs(text: str, folder: str | Path) -> list[Waiting]:
+    """Return the jobs of a folder that have not begun, from what squeue printed in FORMAT."""
+    rows = [line.strip().split("|", 4) for line in text.splitlines()]
+    return [
+        Waiting(row[0], _what(row[3]), row[2])
+        for row in rows
+        if len(row) == 5 and row[1] == "PENDING" and row[4] == str(folder)
+    ]
+
+
+def _what(comment: str) -> str:
+    """Return "train_cpu cpu-reference 1" from the comment that Snakemake's plugin gives a job."""
+    return " ".join(re.sub(r"^rule_|_wildcards_", " ", comment).replace("_", " ").split()) or "a job"
+
+
+def remedy(reason: str) -> str | None:
+    """Return what to change where no waiting ends a reason; None where it may end."""
+    return next((keys for pattern, keys in NEVER if re.fullmatch(pattern, reason)), None)
+
+
+class Watch:
+    """Says what waits and why: at once where it is for ever, else now and then."""
+
+    def __init__(self, say: Callable[[str], None], cancel: Callable[[list[str]], None] | None = None):
+        """`cancel` ends jobs that can never start; None leaves them."""
+        self._say, self._cancel = say, cancel
+        self._looks: dict[str, int] = {}
+        self._told: set[str] = set()
+        self._since: float | None = None
+        self._next_word = 0.0
+
+    def look(self, jobs: list[Waiting], now: float) -> None:
+        """Take in what waits at a time, in seconds of any clock that goes forward."""
+        stuck = [job for job in jobs if remedy(job.reason)]
+        self._looks = {job.job: self._looks.get(job.job, 0) + 1 for job in stuck}
+        certain = [job for job in stuck if self._looks[job.job] >= LOOKS]
+        self._tell_stuck([job for job in certain if job.job not in self._told])
+        self._tell_waiting([job for job in jobs if job not in stuck], now)
+
+    def _tell_stuck(self, jobs: list[Waiting]) -> None:
+        for reason in dict.fromkeys(job.reason for job in jobs):
+            those = [job for job in jobs if job.reason == reason]
+            change = f"Slurm says {reason}; change {remedy(reason)}"
+            self._say(f"{_named(those)} can never start: {change} (`make cluster` shows what there is).")
+        self._told |= {job.job for job in jobs}
+        if jobs and self._cancel:
+            self._cancel([job.job for job in jobs])
+
+    def _tell_waiting(self, jobs: list[Waiting], now: float) -> None:
+        if not jobs:
+            self._since = None
+            return
+        if self._since is None:
+            self._since, self._next_word = now, now + FIRST_WORD_SECONDS
+        if now >= self._next_word:
+            reasons = ", ".join(dict.fromkeys(job.reason for job in jobs))
+            self._say(f"Waiting for {duration(now - self._since)} now: {_named(jobs)}; Slurm says {reasons}.")
+            self._next_word = now + NEXT_WORD_SECONDS
+
+
+def _named(jobs: list[Waiting]) -> str:
+    others = f" and {len(jobs) - 1} more" if len(jobs) > 1 else ""
+    return f"{jobs[0].what} (job {jobs[0].job}){others}"
+
+
+def watch_queue(folder: str | Path, *, cancel: bool) -> None:
+    """Look at the queue for as long as this process lives, from a thread of its own; nothing where Slurm is not there.
+
+    `cancel` ends jobs that can never start, so that the run fails instead of waiting for ever.
+    """
+    if shutil.which("squeue") is None:
+        return
+    watch = Watch(lambda line: print(line, file=sys.stderr, flush=True), _scancel if cancel else None)
+    command = ["squeue", "--noheader", "--me", f"--format={FORMAT}"]
+
+    def look_on() -> None:
+        while True:
+            time.sleep(LOOK_SECONDS)
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode == 0:  # a controller that does not answer now may answer soon
+                watch.look(waiting_jobs(done.stdout, folder), time.monotonic())
+
+    threading.Thread(target=look_on, daemon=True).start()
+
+
+def _scancel(jobs: list[str]) -> None:
+    subprocess.run(["scancel", *jobs], check=False)
