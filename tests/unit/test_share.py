@@ -95,3 +95,9 @@ def test_a_badge_says_what_was_compared_and_is_well_formed(summary):
     title = next(badge.itertext()).strip() or badge[0].text
     assert title.startswith("epochbench: ")
     assert ("as fast as" in title) == (summary.headline is not None)
+
+
+def test_the_two_lines_name_the_headlines_own_sides_whichever_is_faster():
+    made = aggregate(CPU + runs("gpu-reference", (8.0, 8.1, 8.2)), Settings(), [])
+    assert made.headline.best == "gpu-reference"
+    assert "8.10 s in fp32 against 4.13 s in fp32 an epoch" in two_lines(made)[1]

@@ -35,6 +35,7 @@ WORDS = {
         1: "one core",
         "1/2": "half the cores",
         "1/4": "a quarter of the cores",
+        "1/8": "an eighth of the cores",
         None: "all cores",
         ...: "{} threads",
     },

@@ -58,7 +58,8 @@ def _times(summary: Summary) -> Iterable[str]:
     """Return every ratio with its interval, and both sides' epochs."""
     if summary.headline is None:
         return []
-    slow, *_, fast = sides(summary)
+    rows, leading = _rows(summary), summary.headline
+    slow, fast = rows[leading.baseline], rows[leading.best]
     epochs = [f"{wording.interval_seconds(row.epoch_seconds)} in {row.settings.precision}" for row in (fast, slow)]
     intervals = " and ".join(f"{ratio.times} ({ratio.interval})" for ratio in ratios(summary))
     return [intervals, " against ".join(epochs) + " an epoch"]
