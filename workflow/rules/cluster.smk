@@ -15,9 +15,8 @@ def timing_threads(wildcards):
         return workflow.cores
     cell = CELLS[wildcards.cell]
     cores = cores_asked(cell.device)
-    if cores == WHOLE_NODE:
-        return cell.threads if isinstance(cell.threads, int) else 1
-    return threads_of(cell.threads, cores)
+    whole = takes_whole_node(cell.device, cell.threads)
+    return 1 if whole else threads_of(cell.threads, cores)
 
 
 def reference_threads(wildcards):
@@ -25,7 +24,7 @@ def reference_threads(wildcards):
     if runs_here():
         return workflow.cores
     cores = cores_asked("cpu")
-    return 1 if cores == WHOLE_NODE else cores
+    return 1 if takes_whole_node("cpu") else cores
 
 
 def cores_asked(device):
@@ -39,16 +38,21 @@ def cores_asked(device):
     return cores
 
 
+def takes_whole_node(device, threads=None):
+    """Tell whether a job asks for no number of cores: its threads are all of a node or a share, whatever its size."""
+    whole = config["cluster"][f"{device}_cores"] == WHOLE_NODE
+    return whole and not isinstance(threads, int)
+
+
 def timing_cpus_per_task(wildcards):
-    """Ask Slurm for no number of cores where a cell takes its whole node."""
+    """Ask Slurm for no number of cores (below 0) where a cell takes its whole node."""
     cell = CELLS[wildcards.cell]
-    whole = config["cluster"][f"{cell.device}_cores"] == WHOLE_NODE
-    return -1 if whole and not isinstance(cell.threads, int) else None
+    return -1 if takes_whole_node(cell.device, cell.threads) else None
 
 
 def reference_cpus_per_task(wildcards):
-    """Ask Slurm for no number of cores where the calibration takes its whole node."""
-    return -1 if config["cluster"]["cpu_cores"] == WHOLE_NODE else None
+    """Ask Slurm for no number of cores (below 0) where the calibration takes its whole node."""
+    return -1 if takes_whole_node("cpu") else None
 
 
 def gpus_of_cell(wildcards):

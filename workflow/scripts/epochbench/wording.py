@@ -63,10 +63,15 @@ def ratio(interval: Interval, unit: str = "x") -> str:
 
 def ratio_with_interval(interval: Interval) -> str:
     """Write a speedup and its interval: 3.49x (3.41-3.57), or say that one run has none."""
+    return f"{ratio(interval)} ({bounds(interval)})"
+
+
+def bounds(interval: Interval) -> str:
+    """Write both ends of a speedup's interval: 3.41-3.57, or say that one run has none."""
     if interval.low is None:
-        return f"{ratio(interval)} (one run, no interval)"
+        return "one run, no interval"
     digits = digits_supported(interval)
-    return f"{ratio(interval)} ({significant(interval.low, digits)}{MINUS}{significant(interval.high, digits)})"
+    return f"{significant(interval.low, digits)}{MINUS}{significant(interval.high, digits)}"
 
 
 def less_time_percent(interval: Interval) -> str:
@@ -78,6 +83,11 @@ def less_time_percent(interval: Interval) -> str:
     decimals = _decimals(left, digits_supported(interval))
     share = round(less_time(interval.estimate) * 100, decimals)
     return f"{abs(share):,.{max(0, decimals)}f} % {'less' if share >= 0 else 'more'} time"
+
+
+def percent(share: float) -> str:
+    """Write a share in whole percent: 95 %."""
+    return f"{share * 100:.0f} %"
 
 
 def listed(words: list[str]) -> str:

@@ -48,13 +48,23 @@ AS_TYPED = "as typed"
 
 def label(cell: Cell) -> str:
     """Return a cell in words from its settings: "GPU, bf16, kernels by hand, epoch in one launch"."""
-    # Columns of a later day are said last; a cluster's choice of node changes nothing in what is trained.
-    names = [*WORDS, *(name for name in DEFAULTS if name not in (*WORDS, "gpu_model", "constraint"))]
-    told = [name for name in names if getattr(cell, name) != DEFAULTS[name]]
     # Kernels by hand have a layout of their own.
-    words = [setting(name, getattr(cell, name)) for name in told if (name, cell.layers) != ("memory_format", "fused")]
+    told = [name for name in _set_otherwise(cell) if (name, cell.layers) != ("memory_format", "fused")]
+    words = [setting(name, getattr(cell, name)) for name in told]
     network = [] if cell.model == DEFAULTS["model"] else words[:1]
     return ", ".join([*network, cell.device.upper(), *(words[len(network) :] or [AS_TYPED])])
+
+
+def is_typed(cell: Cell) -> bool:
+    """Tell whether a cell is what people type: its row of the sheet names nothing but device and network."""
+    return set(_set_otherwise(cell)) <= {"model"}
+
+
+def _set_otherwise(cell: Cell) -> list[str]:
+    """Return the columns in which a cell is not as by default, in the order in which they are said."""
+    # Columns of a later day are said last; a cluster's choice of node changes nothing in what is trained.
+    names = [*WORDS, *(name for name in DEFAULTS if name not in (*WORDS, "gpu_model", "constraint"))]
+    return [name for name in names if getattr(cell, name) != DEFAULTS[name]]
 
 
 def setting(name: str, value: object) -> str:

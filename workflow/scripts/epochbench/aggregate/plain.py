@@ -1,12 +1,11 @@
 """The answer as people say it: hardware by its short name, how it was used, and how many times as fast."""
 
 import re
-from dataclasses import replace
 
 from epochbench import wording
+from epochbench.aggregate.labels import is_typed
 from epochbench.aggregate.summary import CellSummary, Fair
 from epochbench.stats import Interval
-from epochbench.timing.cell import Cell
 
 # What vendors add to a processor's name and nobody says, from the clock to the memory.
 UNSPOKEN = re.compile(
@@ -25,12 +24,12 @@ def plain_sentence(slow: CellSummary, fast: CellSummary, ratio: Interval, *, fai
     of `slow`; `is_best` tells whether `fast` was picked as the fastest there.
     """
     if slow.hardware == fast.hardware:
-        typed = "with the code that people usually write" if _is_typed(slow) else f"in cell {slow.cell}"
+        typed = "with the code that people usually write" if is_typed(slow.settings) else f"in cell {slow.cell}"
         how = f"at {'their' if _is_plural(fast) else 'its'} best" if is_best else f"in cell {fast.cell}"
         said = f"{how}, {short_name(fast)} {_train(fast)} this network {_times(ratio)} {typed}"
     else:
         them = "them" if _is_plural(slow) else "it"
-        typed = f"as people use {them}" if _is_typed(slow) else f"in cell {slow.cell}"
+        typed = f"as people use {them}" if is_typed(slow.settings) else f"in cell {slow.cell}"
         said = f"{short_name(fast)} {_train(fast)} this network {_times(ratio)} {short_name(slow)} {typed}"
     if fair and slow.device == "cpu":
         said += f", and {_times(fair.speedup)} the same processor at its best"
@@ -62,9 +61,3 @@ def _train(row: CellSummary) -> str:
 
 def _times(ratio: Interval) -> str:
     return f"{wording.ratio(ratio, ' times')} as fast as"
-
-
-def _is_typed(row: CellSummary) -> bool:
-    """Tell whether a cell is what people type: its row of the sheet names nothing but device and network."""
-    typed = Cell(row.settings.cell, row.settings.device, model=row.settings.model)
-    return replace(row.settings, gpu_model=None, constraint=None) == typed

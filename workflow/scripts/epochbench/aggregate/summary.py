@@ -261,3 +261,8 @@ class Summary:
     notes: list[str]  # what must be said beside every result
     answer: list[str]  # the answer in two lines; the second is empty where there is nothing more to say
     schema_version: int = SUMMARY_VERSION  # of this file
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Return every cell in words, by its name."""
+        return {row.cell: row.label for row in self.cells}

@@ -51,7 +51,7 @@ def _draw_bars(axes, rows: list[CellSummary]) -> None:
 
 def _footer(summary: Summary) -> str:
     """Return the data and the first of what must be said, in one line."""
-    confidence = f"{summary.settings.confidence * 100:.0f} % intervals over runs"
+    confidence = f"{wording.percent(summary.settings.confidence)} intervals over runs"
     return textwrap.shorten(
         f"One epoch of {data_in_words(summary)}; {confidence}. {' '.join(summary.notes)}", 128, placeholder=" …"
     )

@@ -2,6 +2,7 @@
 
 from epochbench import wording
 from epochbench.aggregate.summary import CellSummary, Summary
+from epochbench.records import gates
 from epochbench.stats import Interval
 from epochbench.timing.cell import COLUMNS, REQUIRED
 
@@ -164,7 +165,7 @@ def gates_in_words(summary: Summary) -> str:
     """Return in a sentence how many findings there are, and how many of them failed."""
     findings = [finding for row in summary.cells for finding in row.gates]
     failed = [finding.severity for finding in findings if finding.passed is False]
-    hard = failed.count("hard")
+    hard = failed.count(gates.HARD)
     judged = f"{wording.count(len(findings))} findings on {len(summary.cells)} cells"
     if not failed:
         return f"Here: {judged}, none failed."

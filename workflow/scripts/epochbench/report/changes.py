@@ -11,14 +11,13 @@ from epochbench.report.style import (
     GREY,
     INK,
     PHONE_INCHES,
-    PHONE_LABEL,
     ROW_INCHES,
     RULE,
     WIDTH_INCHES,
     Figure,
     as_svg,
     interval_mark,
-    phone_size,
+    phone_rows,
     plain_log_axis,
     row_above,
     themed,
@@ -49,12 +48,10 @@ def _wide(compared: list[Comparison]):
 
 
 def _narrow(compared: list[Comparison]):
-    names = ["\n".join(textwrap.wrap(one.label, PHONE_LABEL, max_lines=2, placeholder=" …")) for one in compared]
-    figure, axes = plt.subplots(figsize=phone_size(names), layout="constrained")
+    figure, axes, names = phone_rows(one.label for one in compared)
     for position, (name, one) in enumerate(zip(names, compared, strict=True)):
         interval_mark(axes, position, one.ratio, INKS.get(one.verdict, GREY))
         row_above(axes, position, name, _value(one), INK)
-    axes.set_yticks([])
     _frame(axes, compared, PHONE_INCHES, 1.0)
     return figure
 

@@ -15,9 +15,9 @@ from epochbench.report.references import Reference, scaled_references
 from epochbench.report.style import (
     COLOURS,
     EDGE,
+    EPOCH_AXIS,
     PAPER,
     PHONE_INCHES,
-    PHONE_LABEL,
     ROW_INCHES,
     RULE,
     SOFT,
@@ -25,7 +25,7 @@ from epochbench.report.style import (
     Figure,
     as_svg,
     interval_mark,
-    phone_size,
+    phone_rows,
     plain_log_axis,
     row_above,
     save,
@@ -42,7 +42,6 @@ MOST_DOTS = 2000
 PUBLISHED_IMAGES = 50_000
 LABEL_WIDTH = 34
 DOTS = "epochs"
-TIMES_AXIS = "seconds per training epoch (log scale)"
 
 
 def draw_speedup(summary: Summary, epochs: pd.DataFrame, published: list[dict], paths: Iterable[Path]) -> Figure:
@@ -73,15 +72,14 @@ def draw_speedup(summary: Summary, epochs: pd.DataFrame, published: list[dict], 
 def _for_phones(cells: list[CellSummary], references: list[Reference]) -> str:
     """Return the figure as SVG for a narrow screen: each row's name, time and ratio above its mark, without samples."""
     names = [row.label for row in cells] + [f"{each.label} (published)" for each in references]
-    names = ["\n".join(textwrap.wrap(name, PHONE_LABEL, max_lines=2, placeholder=" …")) for name in names]
     marks = [(row.epoch_seconds, COLOURS[row.device], _time_and_ratio(row)) for row in cells]
     marks += [_published_mark(reference) for reference in references]
     with themed():
-        figure, axes = plt.subplots(figsize=phone_size(names), layout="constrained")
+        figure, axes, names = phone_rows(names)
         for position, (name, (typical, colour, text)) in enumerate(zip(names, marks, strict=True)):
             interval_mark(axes, position, typical, colour)
             row_above(axes, position, name, text, colour)
-        axes.set(xscale="log", xlabel=TIMES_AXIS, yticks=[], ylim=(len(marks) - 0.5, -1))
+        axes.set(xscale="log", xlabel=EPOCH_AXIS)
         plain_log_axis(axes, inches=PHONE_INCHES)
         return as_svg(figure)
 
@@ -133,7 +131,7 @@ def _draw_times(axes, cells: list[CellSummary], samples: pd.DataFrame, reference
         seconds = reference.scaled_seconds
         axes.plot(seconds, position, marker="D", markersize=5, color=COLOURS["published"], markerfacecolor=PAPER)
         value_beside(axes, position, seconds, wording.seconds(seconds))
-    axes.set(xscale="log", xlabel=TIMES_AXIS, ylabel="")
+    axes.set(xscale="log", xlabel=EPOCH_AXIS, ylabel="")
     low, high = axes.get_xlim()
     axes.set_xlim(low / 1.15, high * (high / low) ** 0.12 * 1.5)
     plain_log_axis(axes)
@@ -209,6 +207,6 @@ def caption(summary: Summary) -> str:
 
 def marks_in_words(summary: Summary) -> str:
     """Return what the figure's marks are."""
-    confidence = f"{summary.settings.confidence:.0%}".replace("%", " %")
+    confidence = wording.percent(summary.settings.confidence)
     scaled = ", scaled to as many images." if summary.dataset.train_images != PUBLISHED_IMAGES else "."
     return f"Small dots: every timed epoch. Bars: {confidence} intervals over runs. Diamonds: published{scaled}"

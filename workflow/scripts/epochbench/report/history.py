@@ -10,6 +10,7 @@ import seaborn as sns
 
 from epochbench.aggregate.history import History, Series
 from epochbench.report.style import (
+    EPOCH_AXIS,
     GREY,
     PHONE_INCHES,
     RULE,
@@ -51,7 +52,7 @@ def _drawn(history: History, inches: float, letters: int):
     last = len(history.exports) - 1
     names = ["\n".join(textwrap.wrap(name, 14)) for name in history.exports]
     axes.set_xticks(range(last + 1), names, rotation=90 if last * letters > 200 else 0)
-    axes.set(yscale="log", ylabel="seconds per training epoch (log scale)", xlim=(-0.3, last + 0.3))
+    axes.set(yscale="log", ylabel=EPOCH_AXIS, xlim=(-0.3, last + 0.3))
     _label_lines(axes, series, colours, letters)
     plain_log_axis(axes, vertical=True)
     return figure

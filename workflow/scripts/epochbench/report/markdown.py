@@ -1,17 +1,15 @@
 """The tables of the page in Markdown, ready to paste into an issue."""
 
-from epochbench import wording
 from epochbench.aggregate.summary import Summary
 from epochbench.report.cell_tables import cell_rows
+from epochbench.report.share import data_in_words
 
 
 def render_markdown(summary: Summary) -> str:
     """Return the summary as Markdown: the answer, the dataset, and a row for every cell."""
-    data = summary.dataset
-    kind = "synthetic images" if data.synthetic else "images"
     lines = ["# How much faster does it train?", "", *[line for line in summary.answer if line], ""]
-    lines.append(f"Data: {wording.count(data.train_images)} {kind} ({_escape(data.name)}).")
-    labels = {row.cell: row.label for row in summary.cells}
+    lines.append(f"Data: {_escape(data_in_words(summary))}.")
+    labels = summary.labels
     rows = [{"cell": row["cell"], "in words": labels[row["cell"]]} | row for row in cell_rows(summary)]
     return "\n".join([*lines, "", markdown_table(rows), ""])
 

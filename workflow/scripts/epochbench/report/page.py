@@ -33,7 +33,7 @@ def render_page(summary: Summary, published: list[dict], pictures: Pictures) -> 
     """Return index.html with the pictures inside it; every text from the outside is escaped."""
     return _template("index.html.j2").render(
         summary=summary,
-        labels={row.cell: row.label for row in summary.cells},
+        labels=summary.labels,
         notes=[*without_wrong(summary.cells), *summary.notes],
         details=summary.headline.details if summary.headline else [],
         ratios=share.ratios(summary),
@@ -130,8 +130,6 @@ def _samples(png: bytes) -> dict[str, str | int]:
 
 def _alternative(summary: Summary) -> str:
     """Return the figure in words, for those who cannot see it."""
-    labels = {row.cell: row.label for row in summary.cells}
-    rows = [
-        f"{labels[row['cell']]}: {row['epoch']}, speedup {row['speedup']}" for row in cell_tables.cell_rows(summary)
-    ]
+    labels, cells = summary.labels, cell_tables.cell_rows(summary)
+    rows = [f"{labels[row['cell']]}: {row['epoch']}, speedup {row['speedup']}" for row in cells]
     return "Time of one training epoch by cell, fastest first. " + "; ".join(rows) + "."

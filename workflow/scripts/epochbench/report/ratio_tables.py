@@ -36,7 +36,7 @@ def ladder_sentences(summary: Summary) -> list[str]:
     if not rungs:
         return []
     whole, printed = _times(rungs[0].seconds / rungs[-1].seconds), wording.ratio(summary.headline.speedup)
-    labels = {row.cell: row.label for row in summary.cells}
+    labels = summary.labels
     first, last = (f'"{labels[rung.cell]}"' for rung in (rungs[0], rungs[-1]))
     steps = "1 step makes" if len(rungs) == 2 else f"{len(rungs) - 1} steps multiply to"
     rounded = "" if whole == printed else f" (written {printed} there, as its interval allows)"
@@ -75,7 +75,7 @@ def break_even_sentences(summary: Summary) -> list[str]:
     pays = summary.break_even
     if pays is None:
         return []
-    labels = {row.cell: row.label for row in summary.cells}
+    labels = summary.labels
     sentences = [f'"{labels[pays.gpu]}" against "{labels[pays.cpu]}": {_epochs_that_repay(pays)}']
     if pays.batch_size:
         sentences.append(f"From batches of {wording.count(pays.batch_size)} images on, the fastest GPU cell is faster.")

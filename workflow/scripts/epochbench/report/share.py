@@ -8,7 +8,6 @@ from markupsafe import escape
 from epochbench import wording
 from epochbench.aggregate.plain import short_name
 from epochbench.aggregate.summary import CellSummary, Summary
-from epochbench.stats import Interval
 
 # Of a badge, pixels: a letter of Verdana or DejaVu Sans at 11 pixels, on average, and the room at both sides.
 LETTER, MARGIN, HEIGHT = 6.6, 8, 20
@@ -27,9 +26,9 @@ def ratios(summary: Summary) -> list[Ratio]:
     leading = summary.headline
     if leading is None:
         return []
-    pairs = [(leading.speedup, _rows(summary)[leading.baseline].label)]
+    pairs = [(leading.speedup, summary.labels[leading.baseline])]
     pairs += [(leading.fair.speedup, "the best CPU cell")] if leading.fair else []
-    return [Ratio(wording.ratio(each), _interval(each), f"as fast as {slower}") for each, slower in pairs]
+    return [Ratio(wording.ratio(each), wording.bounds(each), f"as fast as {slower}") for each, slower in pairs]
 
 
 def sides(summary: Summary) -> list[CellSummary]:
@@ -58,8 +57,7 @@ def _times(summary: Summary) -> Iterable[str]:
     """Return every ratio with its interval, and both sides' epochs."""
     if summary.headline is None:
         return []
-    rows, leading = _rows(summary), summary.headline
-    slow, fast = rows[leading.baseline], rows[leading.best]
+    slow, fast = _compared(summary)
     epochs = [f"{wording.interval_seconds(row.epoch_seconds)} in {row.settings.precision}" for row in (fast, slow)]
     intervals = " and ".join(f"{ratio.times} ({ratio.interval})" for ratio in ratios(summary))
     return [intervals, " against ".join(epochs) + " an epoch"]
@@ -91,9 +89,8 @@ def render_badge(summary: Summary) -> str:
 def _badge_words(summary: Summary) -> str:
     if summary.headline is None:
         return "no speedup yet"
-    rows, leading = _rows(summary), summary.headline
-    slow, fast = rows[leading.baseline], rows[leading.best]
-    times = f"{wording.ratio_with_interval(leading.speedup)} as fast as"
+    slow, fast = _compared(summary)
+    times = f"{wording.ratio_with_interval(summary.headline.speedup)} as fast as"
     if slow.hardware == fast.hardware:
         said = f"{short_name(fast)}: {times} {slow.label}"
     else:
@@ -101,12 +98,11 @@ def _badge_words(summary: Summary) -> str:
     return f"{said}{', synthetic images' if summary.dataset.synthetic else ''}"
 
 
+def _compared(summary: Summary) -> tuple[CellSummary, CellSummary]:
+    """Return the headline's baseline and best cell."""
+    rows, leading = _rows(summary), summary.headline
+    return rows[leading.baseline], rows[leading.best]
+
+
 def _rows(summary: Summary) -> dict[str, CellSummary]:
     return {row.cell: row for row in summary.cells}
-
-
-def _interval(ratio: Interval) -> str:
-    if ratio.low is None:
-        return "one run, no interval"
-    digits = wording.digits_supported(ratio)
-    return f"{wording.significant(ratio.low, digits)}{wording.MINUS}{wording.significant(ratio.high, digits)}"

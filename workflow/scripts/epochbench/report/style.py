@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +31,7 @@ PROPERTIES = {
     INK: "ink", SOFT: "soft", GREY: "soft", RULE: "rule", EDGE: "rule", GRID: "line", PAPER: "paper",
     COLOURS["cpu"]: "cpu", COLOURS["gpu"]: "gpu",
 }  # fmt: skip
+EPOCH_AXIS = "seconds per training epoch (log scale)"
 ROW_INCHES = 0.46
 WIDTH_INCHES = 9.6
 # A phone's: its letters are nearly as large there as the page's own.
@@ -149,10 +151,14 @@ def value_beside(axes: Axes, position: float, right: float, text: str) -> None:
     )
 
 
-def phone_size(names: Sequence[str]) -> tuple[float, float]:
-    """Return width and height in inches of a narrow figure whose rows have their names above them."""
-    lines = max(name.count("\n") + 1 for name in names)
-    return PHONE_INCHES, 0.65 + (0.26 + 0.15 * lines) * len(names)
+def phone_rows(names: Iterable[str]) -> tuple[Drawing, Axes, list[str]]:
+    """Return a narrow figure, its axes with a row for each name, and the names in lines, for row_above to write."""
+    wrapped = ["\n".join(textwrap.wrap(name, PHONE_LABEL, max_lines=2, placeholder=" …")) for name in names]
+    lines = max(name.count("\n") + 1 for name in wrapped)
+    height = 0.65 + (0.26 + 0.15 * lines) * len(wrapped)
+    figure, axes = plt.subplots(figsize=(PHONE_INCHES, height), layout="constrained")
+    axes.set(yticks=[], ylim=(len(wrapped) - 0.5, -1))
+    return figure, axes, wrapped
 
 
 def row_above(axes: Axes, position: float, name: str, value: str, colour: str) -> None:

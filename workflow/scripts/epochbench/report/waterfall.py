@@ -12,15 +12,15 @@ from epochbench.aggregate.summary import Rung, Summary
 from epochbench.report.ratio_tables import factor_in_words
 from epochbench.report.style import (
     COLOURS,
+    EPOCH_AXIS,
     PAPER,
     PHONE_INCHES,
-    PHONE_LABEL,
     ROW_INCHES,
     RULE,
     WIDTH_INCHES,
     Figure,
     as_svg,
-    phone_size,
+    phone_rows,
     plain_log_axis,
     row_above,
     save,
@@ -63,16 +63,14 @@ def draw_waterfall(summary: Summary, paths: Iterable[Path]) -> Figure:
 def _for_phones(summary: Summary) -> str:
     """Return the waterfall as SVG for a narrow screen: each rung's name, time and factor above its bar."""
     rungs = summary.ladder
-    names = ["\n".join(textwrap.wrap(name, PHONE_LABEL, max_lines=2, placeholder=" …")) for name in rung_names(summary)]
     with themed():
-        figure, axes = plt.subplots(figsize=phone_size(names), layout="constrained")
-        steps = zip(names, _steps(rungs), strict=True)
-        for position, (name, (before, rung)) in enumerate(steps):
+        figure, axes, names = phone_rows(rung_names(summary))
+        for position, (name, (before, rung)) in enumerate(zip(names, _steps(rungs), strict=True)):
             _draw_rung(axes, position, before, rung, BAR_ROWS / 2)
             value = f"{wording.seconds(rung.seconds)}, {factor_in_words(rung)}"
             row_above(axes, position, name, value, COLOURS[rung.device])
         _frame(axes, rungs, 0.05)
-        axes.set(ylim=(len(rungs) - 0.5, -1), yticks=[], xlabel="seconds per training epoch (log scale)")
+        axes.set_xlabel(EPOCH_AXIS)
         plain_log_axis(axes, inches=PHONE_INCHES)
         return as_svg(figure)
 
@@ -84,7 +82,7 @@ def title(rungs: list[Rung]) -> str:
 
 def rung_names(summary: Summary) -> list[str]:
     """Return all that each rung changes, and the first rung's cell in words."""
-    labels = {row.cell: row.label for row in summary.cells}
+    labels = summary.labels
     return [rung.changed or labels[rung.cell] for rung in summary.ladder]
 
 
