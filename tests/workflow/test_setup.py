@@ -15,6 +15,7 @@ import threading
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 import uv
 from support import REPOSITORY, deep
@@ -195,8 +196,8 @@ def test_a_set_up_that_is_broken_off_is_not_ready_and_leaves_no_process(tmp_path
 
 
 def running():
-    """The command lines of all processes but those that only wait to be reaped."""
-    return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    """The command lines of all processes."""
+    return [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
 
 
 @pytest.mark.deep
