@@ -20,6 +20,7 @@ timed() {
         export UV_CACHE_DIR="$work/uv" PIP_CACHE_DIR="$work/pip"
         # A setting that uv has no counterpart of leaves the work to pip; an empty list constrains nothing.
         [ "$1" = uv ] || export PIP_CONSTRAINT=/dev/null
+        unset PYTHONDONTWRITEBYTECODE # where it is set, bytecode for all packages is written at once
         cd "$work/clone" && make .venv/.ready
     ) >"$work/$1.log" 2>&1 || { cat "$work/$1.log" >&2 && exit 1; }
     by=$(grep -q 'pip installs' "$work/$1.log" && echo pip || echo uv)

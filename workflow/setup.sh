@@ -8,10 +8,7 @@ requirements=$2
 python=${PYTHON:-python3}
 torch_index=${TORCH_INDEX:-}
 workflow=$(dirname "$0")
-said=     # the last line of progress
-compiler= # the process that writes bytecode meanwhile
-# torch and what comes with its CUDA build, which is nearly all there is to download.
-TORCH='torch|torchvision|triton|cuda-.*|nvidia-(cu|nccl|nv).*'
+said= # the last line of progress
 MISMATCH='Hash mismatch\|DO NOT MATCH THE HASHES' # uv's words and pip's
 
 fail() {
@@ -39,7 +36,7 @@ progress() {
 watched() {
     "$@" >"$log" 2>&1 &
     installer=$!
-    trap 'kill "$installer" $compiler 2>/dev/null; fail "broken off; the same command goes on"' INT TERM
+    trap 'kill "$installer" 2>/dev/null; fail "broken off; the same command goes on"' INT TERM
     while kill -0 "$installer" 2>/dev/null; do
         now=$(progress)
         if [ "$now" != "$said" ]; then
@@ -65,26 +62,11 @@ by_uv() {
     exec "$folder/bin/python" "$workflow/uv_install.py" "$folder/bin/uv" --require-hashes --no-build-isolation "$@"
 }
 
-# uv leaves bytecode to the first import, which would slow down a first run, or every run where Python may not write
-# it. pip does not, and here it is written while the large files arrive.
-install_by_uv() {
-    if [ -z "$anew" ]; then
-        pins no "$TORCH" >"$folder/small.txt"
-        watched by_uv --no-deps -r "$folder/small.txt" || return
-        bytecode 1 &
-        compiler=$!
-    fi
-    if watched by_uv ${anew:+--reinstall} -r "$folder/pins.txt"; then
-        [ -z "$compiler" ] || wait "$compiler" || true
-        (bytecode 0) || true # some packages carry files for other versions of Python
-    else
-        [ -z "$compiler" ] || kill "$compiler" 2>/dev/null
-        return 1
-    fi
-}
-
+# uv leaves bytecode to the first import. Here torch has it from the start, as after pip, so that no timed process is
+# the one that writes it; and where Python may not write it, all packages have it.
 bytecode() {
-    exec "$folder/bin/python" -m compileall -qq -j "$1" -x '/tests?/' "$folder/lib"
+    if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then set -- "$folder/lib"; else set -- "$folder"/lib/python*/site-packages/torch; fi
+    "$folder/bin/python" -m compileall -qq -j 0 "$@" || true # some packages carry files for other versions of Python
 }
 
 torch_by_pip() {
@@ -128,7 +110,7 @@ log=$folder/setup.log
 : >"$log" # there before anything looks into it
 
 if [ -n "$torch_index" ]; then
-    pins no "$TORCH" >"$folder/pins.txt"
+    pins no 'torch|torchvision|triton|cuda-.*|nvidia-(cu|nccl|nv).*' >"$folder/pins.txt"
     echo "setup: torch and torchvision come from $torch_index, in the pinned versions, but not checked against a pinned hash"
 else
     cp "$requirements" "$folder/pins.txt"
@@ -150,11 +132,15 @@ if [ -s "$folder/tools.txt" ]; then
         (by_pip -r "$folder/tools.txt") >"$log" 2>&1 || refuse
     fi
 fi
-if [ "$by" = uv ] && ! install_by_uv; then
-    ! grep -q "$MISMATCH" "$log" || refuse
-    say_pip
-    by=pip
-    anew=yes # uv may have left a part of a package
+if [ "$by" = uv ]; then
+    if watched by_uv ${anew:+--reinstall} -r "$folder/pins.txt"; then
+        bytecode
+    else
+        ! grep -q "$MISMATCH" "$log" || refuse
+        say_pip
+        by=pip
+        anew=yes # uv may have left a part of a package
+    fi
 fi
 if [ "$by" = pip ]; then
     watched by_pip ${anew:+--force-reinstall} -r "$folder/pins.txt" || refuse

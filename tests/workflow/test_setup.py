@@ -52,6 +52,17 @@ def has(folder, module):
     return not subprocess.run([folder / "venv/bin/python", "-c", f"import {module}"], capture_output=True).returncode
 
 
+def bytecode(folder):
+    """Which of these tests' modules have bytecode."""
+    names = {"torch/__init__": "torch", "thing": "thing", "nvidia_cublas": "nvidia_cublas"}
+    (packages,) = (folder / "venv/lib").glob("python*/site-packages")
+    sources = {name: packages / f"{source}.py" for source, name in names.items()}
+    return {name for name, source in sources.items() if list(source.parent.glob(f"__pycache__/{source.stem}.*.pyc"))}
+
+
+TORCH = {"torch/__init__.py": ""}
+
+
 def wheel(folder, name, version="1.0", files=(), tag="py3-none-any", mode=0o644):
     """Write a wheel that holds `files`, and return its pin."""
     stem = f"{name.replace('-', '_')}-{version}"
@@ -133,15 +144,16 @@ def site(tmp_path):
 def test_uv_installs_from_all_that_pip_is_configured_for(tmp_path, site):
     pins = uv_wheel(site.folder / "first/uv") + wheel(tmp_path / "wheels", "nvidia-cublas")
     wheel(site.folder / "first/thing", "thing", "0.9")
-    pins += wheel(site.folder / "second/thing", "thing")
+    pins += wheel(site.folder / "second/thing", "thing") + wheel(site.folder / "first/torch", "torch", files=TORCH)
     requirements = tmp_path / "requirements.txt"
     requirements.write_text(pins)
     indexes = {"PIP_INDEX_URL": f"{site.url}/first", "PIP_EXTRA_INDEX_URL": f"{site.url}/second"}
-    outcome = setup(tmp_path, requirements, **indexes, PIP_FIND_LINKS=str(tmp_path / "wheels"), UV_NO_VERIFY_HASHES="1")
+    indexes["PIP_FIND_LINKS"] = str(tmp_path / "wheels")
+    outcome = setup(tmp_path, requirements, **indexes, PYTHONDONTWRITEBYTECODE="")
     assert outcome.returncode == 0, outcome.stderr
     assert "pip installs" not in outcome.stdout
-    assert "Installed 1 package" in (tmp_path / "venv/setup.log").read_text()
-    assert list(tmp_path.glob("venv/lib/python*/site-packages/__pycache__/thing.*.pyc"))
+    assert "Installed 3 packages" in (tmp_path / "venv/setup.log").read_text()
+    assert bytecode(tmp_path) == {"torch"}
     assert has(tmp_path, "thing")
     assert has(tmp_path, "nvidia_cublas")
     driver = any(Path(path).exists() for path in ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg"))
@@ -172,7 +184,8 @@ def test_a_tampered_wheel_is_refused_and_the_next_set_up_mends_what_is_there(tmp
     (packages,) = (tmp_path / "venv/lib").glob("python*/site-packages")
     with zipfile.ZipFile(wheels / "thing-1.0-py3-none-any.whl") as archive:
         archive.extractall(packages, [name for name in archive.namelist() if "dist-info" in name])
-    assert setup(tmp_path, requirements, **settings).returncode == 0
+    assert setup(tmp_path, requirements, **settings, PYTHONDONTWRITEBYTECODE="1").returncode == 0
+    assert "thing" in bytecode(tmp_path)
     assert has(tmp_path, "thing")
     assert (tmp_path / "venv/.ready").exists()
 
