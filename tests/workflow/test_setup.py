@@ -143,8 +143,8 @@ def site(tmp_path):
 
 def test_uv_installs_from_all_that_pip_is_configured_for(tmp_path, site):
     pins = uv_wheel(site.folder / "first/uv") + wheel(tmp_path / "wheels", "nvidia-cublas")
-    wheel(site.folder / "first/thing", "thing", "0.9")
-    pins += wheel(site.folder / "second/thing", "thing") + wheel(site.folder / "first/torch", "torch", files=TORCH)
+    wheel(site.folder / "second/thing", "thing", "0.9")  # uv looks at further indexes first, and would stop there
+    pins += wheel(site.folder / "first/thing", "thing") + wheel(site.folder / "first/torch", "torch", files=TORCH)
     requirements = tmp_path / "requirements.txt"
     requirements.write_text(pins)
     indexes = {"PIP_INDEX_URL": f"{site.url}/first", "PIP_EXTRA_INDEX_URL": f"{site.url}/second"}
