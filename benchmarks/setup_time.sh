@@ -3,8 +3,7 @@
 #
 #   benchmarks/setup_time.sh [ROUNDS]
 #
-# Each set-up is `make .venv/.ready` in a clone of the last commit, and downloads everything. On 2026-11-25 on two cores:
-# RESULT
+# Each set-up is `make .venv/.ready` in a clone of the last commit, and downloads everything.
 set -eu
 rounds=${1:-2}
 here=$(cd "$(dirname "$0")/.." && pwd)
