@@ -3,6 +3,8 @@
 # A fresh machine needs Python >= 3.11 and a package index; to use an environment of your own: make run VENV=
 VENV ?= .venv
 PYTHON ?= python3
+# An index with other builds of torch, such as those without CUDA; README says what is then not checked.
+TORCH_INDEX ?=
 BIN := $(if $(VENV),$(VENV)/bin/,)
 READY := $(if $(VENV),$(VENV)/.ready,)
 CORES ?= all
@@ -15,7 +17,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick open test test-all test-faults report export compare history cluster lint audit format dry-run clean requirements
+.PHONY: help run quick open test test-all test-faults report export compare history cluster lint audit format dry-run clean requirements release-check
 
 help:  ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -74,14 +76,17 @@ format: $(READY)  ## Format Python and Snakemake files, and write the table of a
 dry-run: $(READY)  ## Show what would be run
 	$(BIN)snakemake --dry-run $(ARGS)
 
+release-check:  ## Say whether this commit can be released as the version in CITATION.cff
+	@sh workflow/release_check.sh
+
 clean:  ## Remove results and Snakemake's own files; the set-up stays
 	rm -rf .snakemake
 	find results -mindepth 1 -not -name README.md -delete
 
-requirements: requirements.txt  ## Pin requirements.in anew, with hashes (needs uv)
+requirements: requirements.txt  ## Pin requirements.in anew, with hashes; versions that still fit stay
 
 requirements.txt: requirements.in
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet $< -o $@
+	$(or $(wildcard $(BIN)uv),uv) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet $< -o $@
 
-$(VENV)/.ready: requirements.txt workflow/setup.sh
-	@PYTHON="$(PYTHON)" sh workflow/setup.sh "$(VENV)" requirements.txt
+$(VENV)/.ready: requirements.txt workflow/setup.sh workflow/uv_install.py
+	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" sh workflow/setup.sh "$(VENV)" requirements.txt

@@ -1,14 +1,97 @@
 #!/bin/sh
 # Make a virtual environment from the pinned, hash-checked requirements: setup.sh FOLDER REQUIREMENTS
-# PYTHON names the interpreter. Fails with one line where that is too old or the package index is out of reach.
+# PYTHON names the interpreter; TORCH_INDEX an index whose torch and torchvision are taken instead of the pinned files.
+# Fails with one line where Python is too old or the package index is out of reach.
 set -eu
 folder=$1
 requirements=$2
 python=${PYTHON:-python3}
+torch_index=${TORCH_INDEX:-}
+workflow=$(dirname "$0")
+said= # the last line of progress
+MISMATCH='Hash mismatch\|DO NOT MATCH THE HASHES' # uv's words and pip's
 
 fail() {
     echo "setup: $1" >&2
     exit 1
+}
+
+# The pins whose names match a pattern ('yes'), or all others ('no'), with their hashes.
+pins() {
+    awk -v names="^($2)==" -v wanted="$1" '/^[a-z]/ {take = ($0 ~ names) == (wanted == "yes")} take' "$requirements"
+}
+
+# What the log says so far: uv and pip use words of their own.
+progress() {
+    if grep -qE '^(Installing|Prepared)' "$log"; then
+        echo "setup: installing"
+    elif [ "$by" = uv ]; then
+        echo "setup: $(grep -c '^ *Downloaded' "$log") of $(grep -c '^Downloading' "$log") large files downloaded"
+    else
+        echo "setup: $(grep -c '^Collecting' "$log") packages downloaded"
+    fi
+}
+
+# Run a command with its output in the log, and say how far it is.
+watched() {
+    "$@" >"$log" 2>&1 &
+    installer=$!
+    trap 'kill "$installer" 2>/dev/null; fail "broken off; the same command goes on"' INT TERM
+    while kill -0 "$installer" 2>/dev/null; do
+        now=$(progress)
+        if [ "$now" != "$said" ]; then
+            # On a terminal one line that changes; elsewhere a line for every tenth package.
+            if [ -t 2 ]; then printf '\r%s ' "$now" >&2; else case $now in *0\ packages* | *0\ of\ [1-9]* | *installing*) echo "$now" >&2 ;; esac; fi
+            said=$now
+        fi
+        sleep 1
+    done
+    status=0
+    wait "$installer" || status=$?
+    [ ! -t 2 ] || echo >&2
+    return "$status"
+}
+
+# Nothing is built in an environment of its own, whose tools would be fetched past the hashes.
+by_pip() {
+    exec "$folder/bin/python" -m pip install --disable-pip-version-check --require-hashes --no-build-isolation \
+        --progress-bar off "$@"
+}
+
+by_uv() {
+    exec "$folder/bin/python" "$workflow/uv_install.py" "$folder/bin/uv" --require-hashes --no-build-isolation "$@"
+}
+
+# uv leaves bytecode to the first import. Here torch has it from the start, as after pip, so that no timed process is
+# the one that writes it; and where Python may not write it, all packages have it.
+bytecode() {
+    if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then set -- "$folder/lib"; else set -- "$folder"/lib/python*/site-packages/torch; fi
+    "$folder/bin/python" -m compileall -qq -j 0 "$@" || true # some packages carry files for other versions of Python
+}
+
+torch_by_pip() {
+    exec "$folder/bin/python" -m pip install --disable-pip-version-check --no-deps --progress-bar off \
+        --index-url "$torch_index" -r "$folder/torch.txt"
+}
+
+say_pip() {
+    echo "setup: pip installs, since uv could not: $(reason)"
+}
+
+# The first error in the log, as a part of one line.
+reason() {
+    grep -iE '^ *(error|cause)' "$log" | head -n 2 | tr -s ' \n' ' ' | sed 's/ $//'
+}
+
+refuse() {
+    if grep -q "$MISMATCH" "$log"; then
+        fail "a file is not the one that $requirements names, so nothing of it was installed: $(reason) (all of it: $log)"
+    elif grep -q 'subprocess-exited-with-error' "$log"; then
+        fail "a package has no wheel for Python $version here and could not be compiled; is a C compiler there, with Python's headers? $(reason) (all of it: $log)"
+    elif grep -qiE 'connection|resolve|timed out|unreachable|no matching distribution' "$log"; then
+        fail "the package index cannot be reached or lacks a pinned package; $(reason) (all of it: $log)"
+    fi
+    fail "pip failed: $(reason) (all of it: $log)"
 }
 
 command -v "$python" >/dev/null || fail "'$python' is not there; install Python 3.11 or newer, or name one: make PYTHON=..."
@@ -18,32 +101,57 @@ version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 echo "setup: Python $version into $folder"
 "$python" -m venv "$folder" || fail "no virtual environment could be made in $folder; is Python's venv module installed?"
+rm -f "$folder/.ready"
+# Where an earlier set-up was broken off, a package may be there in part, which no installer notices by itself.
+anew=
+[ ! -e "$folder/.unfinished" ] || anew=yes
+: >"$folder/.unfinished"
 log=$folder/setup.log
 : >"$log" # there before anything looks into it
-echo "setup: downloading and installing, some gigabytes with CUDA; every file is checked against its hash"
-status=0
-"$folder/bin/python" -m pip install --disable-pip-version-check --require-hashes --progress-bar off \
-    -r "$requirements" >"$log" 2>&1 &
-installer=$!
-trap 'kill "$installer" 2>/dev/null || true' INT TERM
-said=
-while kill -0 "$installer" 2>/dev/null; do
-    count=$(grep -c '^Collecting' "$log" || true)
-    if grep -q '^Installing' "$log"; then now="setup: installing $count packages"; else now="setup: $count packages downloaded"; fi
-    if [ "$now" != "$said" ]; then
-        # On a terminal one line that changes; elsewhere a line for every tenth package.
-        if [ -t 2 ]; then printf '\r%s ' "$now" >&2; else case $now in *0\ packages*|*installing*) echo "$now" >&2 ;; esac; fi
-        said=$now
+
+if [ -n "$torch_index" ]; then
+    pins no 'torch|torchvision|triton|cuda-.*|nvidia-(cu|nccl|nv).*' >"$folder/pins.txt"
+    echo "setup: torch and torchvision come from $torch_index, in the pinned versions, but not checked against a pinned hash"
+else
+    cp "$requirements" "$folder/pins.txt"
+    if [ "$(uname)" = Linux ] && grep -q '^nvidia-cublas' "$requirements" &&
+        ! ls /proc/driver/nvidia/version /dev/nvidiactl /dev/dxg >/dev/null 2>&1; then
+        echo "setup: no NVIDIA driver is found; without CUDA it is some gigabytes less: make run TORCH_INDEX=https://download.pytorch.org/whl/cpu (see README)"
     fi
-    sleep 1
-done
-wait "$installer" || status=$?
-[ ! -t 2 ] || echo >&2
-if [ "$status" -ne 0 ]; then
-    if grep -qiE 'connection|resolve|timed out|unreachable|no matching distribution' "$log"; then
-        fail "the package index cannot be reached or lacks a pinned package; $(grep -E '^ERROR' "$log" | head -n 1) (all of it: $log)"
-    fi
-    fail "pip failed: $(grep -E '^ERROR' "$log" | head -n 1) (all of it: $log)"
 fi
+echo "setup: downloading and installing, some gigabytes with CUDA; every file is checked against its hash"
+# First what installs and builds the rest, from the same pins.
+pins yes 'pip|setuptools|uv' >"$folder/tools.txt"
+by=pip
+if [ -s "$folder/tools.txt" ]; then
+    if (by_pip --only-binary :all: -r "$folder/tools.txt") >"$log" 2>&1; then
+        [ ! -x "$folder/bin/uv" ] || by=uv
+    else
+        say_pip
+        pins yes 'pip|setuptools' >"$folder/tools.txt"
+        (by_pip -r "$folder/tools.txt") >"$log" 2>&1 || refuse
+    fi
+fi
+if [ "$by" = uv ]; then
+    if watched by_uv ${anew:+--reinstall} -r "$folder/pins.txt"; then
+        bytecode
+    else
+        ! grep -q "$MISMATCH" "$log" || refuse
+        say_pip
+        by=pip
+        anew=yes # uv may have left a part of a package
+    fi
+fi
+if [ "$by" = pip ]; then
+    watched by_pip ${anew:+--force-reinstall} -r "$folder/pins.txt" || refuse
+fi
+
+if [ -n "$torch_index" ]; then
+    pins yes 'torch|torchvision' | sed -n 's/^\([a-z]*==[^ ;]*\).*/\1/p' >"$folder/torch.txt"
+    watched torch_by_pip || refuse
+    "$folder/bin/python" -c 'import torch, torchvision' >>"$log" 2>&1 ||
+        fail "torch and torchvision from $torch_index cannot be imported (why: $log)"
+fi
+rm -f "$folder/.unfinished"
 touch "$folder/.ready"
 echo "setup: ready"

@@ -1,0 +1,34 @@
+#!/bin/sh
+# Say whether the checked-out commit can be released as the version in CITATION.cff, the one place that states it.
+# Ends with 1 and a line for everything that is in the way.
+set -u
+status=0
+
+wrong() {
+    echo "release: $1" >&2
+    status=1
+}
+
+field() {
+    sed -n "s/^$1: *[\"']\{0,1\}\([^\"' ]*\).*/\1/p" CITATION.cff
+}
+
+version=$(field version)
+date=$(field date-released)
+echo "$version" | grep -Eqx '[0-9]+\.[0-9]+\.[0-9]+' ||
+    wrong "CITATION.cff: version '$version' is not three numbers, as in 1.2.3"
+echo "$date" | grep -Eqx '[0-9]{4}-[0-9]{2}-[0-9]{2}' ||
+    wrong "CITATION.cff: date-released '$date' is not a date, as in 2026-01-31"
+newest=$(sed -n 's/^## *//p' CHANGELOG.md | head -n 1)
+if ! grep -qF "## $version (" CHANGELOG.md; then
+    wrong "CHANGELOG.md has no entry '## $version ($date)'; its newest is '$newest'"
+elif [ "$newest" != "$version ($date)" ]; then
+    wrong "CHANGELOG.md has '$newest' as its newest entry, CITATION.cff says '$version ($date)'"
+fi
+changed=$(git status --porcelain | cut -c4- | tr '\n' ' ')
+[ -z "$changed" ] || wrong "not committed: $changed"
+if git rev-parse --quiet --verify "refs/tags/v$version" >/dev/null; then
+    wrong "the tag v$version exists, on commit $(git rev-parse --short "v$version^{commit}"); a release is never moved"
+fi
+[ "$status" -ne 0 ] || echo "release: $version is ready; publish it with: git tag -a v$version -m 'epochbench $version' && git push origin v$version"
+exit "$status"
