@@ -75,10 +75,11 @@ clean:  ## Remove results and Snakemake's own files; the set-up stays
 	rm -rf .snakemake
 	find results -mindepth 1 -not -name README.md -delete
 
-requirements: requirements.txt  ## Pin requirements.in anew, with hashes (needs uv)
+requirements: requirements.txt  ## Pin requirements.in anew, with hashes, and derive conda's environments from it (needs uv)
 
 requirements.txt: requirements.in
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet $< -o $@
+	$(PYTHON) workflow/envs/derive.py .
 
 $(VENV)/.ready: requirements.txt workflow/setup.sh
 	@PYTHON="$(PYTHON)" sh workflow/setup.sh "$(VENV)" requirements.txt

@@ -4,11 +4,6 @@
 # produces: results/aggregate/{more_runs.json,epochs.csv,summary.csv,summary.json}
 
 
-localrules:
-    plan_more_runs,
-    aggregate_records,
-
-
 # Once every cell has its first runs: a checkpoint, since what it writes decides which records there will be.
 checkpoint plan_more_runs:
     input:
@@ -18,8 +13,9 @@ checkpoint plan_more_runs:
         MORE_RUNS,
     log:
         "results/logs/aggregate/more_runs.log",
+    localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/report.yaml"
     params:
         settings=settings_of_summary(),
         target=config["timing"]["target"],
@@ -45,8 +41,9 @@ rule aggregate_records:
         summary="results/aggregate/summary.json",
     log:
         "results/logs/aggregate/aggregate.log",
+    localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/report.yaml"
     params:
         settings=settings_of_summary(),
         notes=notes,

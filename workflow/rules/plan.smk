@@ -1,20 +1,12 @@
 # The plan: the checked config, the cells that are to be timed, where their records go, and in which order.
 #
-# requires: config/config.yaml, the sheet of cells
+# requires: HOME and the package (source.smk), config/config.yaml where there is one, the sheet of cells
 # produces: config (complete), CELLS, RUNS, and the functions below, which the rules name
 
 import dataclasses
+import functools
 import json
 import random
-import sys
-from pathlib import Path
-
-from snakemake.exceptions import WorkflowError
-
-# Beside this file: workflow.basedir is the folder of whichever Snakefile was started.
-RULES = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
-SCRIPTS = RULES.resolve().parent / "scripts"
-sys.path.insert(0, str(SCRIPTS))
 
 from epochbench.config import protocol, resolve_config
 from epochbench.errors import BenchmarkError
@@ -22,10 +14,10 @@ from epochbench.files import is_url
 from epochbench.shard.provenance import code_digest as sharding_digest
 from epochbench.sheets import read_cells
 from epochbench.timing import provenance, stack
-from epochbench.timing.devices import accelerators, lacking
+from epochbench.timing.devices import accelerators, lacking, unseen
 
 try:
-    config.update(resolve_config(config))
+    config.update(resolve_config(config, HOME))
     CELLS = {cell.cell: cell for cell in read_cells(config["cells"])}
 except BenchmarkError as mistake:
     # The traceback of the check would bury the lines that matter.
@@ -42,6 +34,20 @@ RUNS = range(1, config["timing"]["runs"] + 1)
 MOST_RUNS = 1000
 PLAN = "results/logs/plan.json"
 MORE_RUNS = "results/aggregate/more_runs.json"
+
+
+def plan_of_jobs(wildcards):
+    """Return the path of the plan that "about so much left" is read from; in a module, write and tell it first."""
+    if IN_MODULE and workflow.is_main_process and workflow.executor_plugin:
+        announce_once()
+    return PLAN
+
+
+@functools.cache
+def announce_once():
+    """Do what `onstart` does in a clone, unless this is a dry run."""
+    if not workflow.dryrun:
+        announce_plan()
 
 
 def runs_here():
@@ -175,6 +181,10 @@ def notes_on_gpu():
         return []
     if config["devices"]["gpu"] == "skip":
         return ["GPU cells were left out (devices.gpu: skip)."]
+    if why := unseen():
+        return [
+            f"Nobody could look for a GPU on this machine ({why}), so no GPU was timed; devices.gpu: require insists."
+        ]
     return ["No GPU was found on this machine, so no GPU was timed."]
 
 

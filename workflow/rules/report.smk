@@ -4,15 +4,6 @@
 # produces: results/report/{speedup.png,speedup.svg,speedup.pdf,index.html,summary.md,gates.txt}
 
 
-localrules:
-    draw_page,
-    judge_gates,
-    report,
-    export,
-    compare,
-    history,
-
-
 rule draw_page:
     input:
         epochs=rules.aggregate_records.output.epochs,
@@ -35,8 +26,9 @@ rule draw_page:
         text="results/report/summary.md",
     log:
         "results/logs/report/page.log",
+    localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/report.yaml"
     message:
         "report: the figure and the page"
     script:
@@ -52,8 +44,9 @@ rule judge_gates:
         "results/report/gates.txt",
     log:
         "results/logs/report/gates.log",
+    localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/report.yaml"
     params:
         on_failure=config["on_gate_failure"],
     message:
@@ -66,8 +59,9 @@ rule judge_gates:
 rule report:
     log:
         "results/logs/report/report.log",
+    localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/report.yaml"
     params:
         places=places_of_report,
         settings=settings_of_summary(),
@@ -81,8 +75,9 @@ rule report:
 rule export:
     log:
         "results/logs/report/export.log",
+    localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/report.yaml"
     params:
         records=existing_records,
         out="results/export.zip",
@@ -95,8 +90,9 @@ rule export:
 rule compare:
     log:
         "results/logs/report/compare.log",
+    localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/report.yaml"
     params:
         records=existing_records,
         base=config["compare"]["base"],
@@ -113,8 +109,9 @@ rule compare:
 rule history:
     log:
         "results/logs/report/history.log",
+    localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/report.yaml"
     params:
         exports=config["compare"]["history"],
         folder="results/report",

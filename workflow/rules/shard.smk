@@ -7,10 +7,6 @@
 # decompress the whole archive (benchmarks/sharding.py shows what that costs).
 
 
-localrules:
-    draw_samples,
-
-
 rule shard_archive:
     input:
         archive=rules.acquire_archive.output.archive,
@@ -20,7 +16,7 @@ rule shard_archive:
     log:
         "results/logs/shard/shard.log",
     conda:
-        "../../environment.yml"
+        "../envs/acquire.yaml"
     threads: 2
     resources:
         **cluster_options(),
@@ -41,8 +37,9 @@ rule draw_samples:
         "results/shard/samples.png",
     log:
         "results/logs/shard/samples.log",
+    localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/report.yaml"
     message:
         "shard: a picture of some images"
     script:

@@ -14,7 +14,7 @@ rule calibrate_cpu:
     log:
         "results/logs/train/cpu/reference.log",
     conda:
-        "../../environment.yml"
+        "../envs/train.yaml"
     threads: reference_threads
     resources:
         **cluster_options(),
@@ -56,7 +56,7 @@ rule train_cpu:
         "results/logs/train/cpu/{cell}/run-{run}.log",
     priority: timing_priority
     conda:
-        "../../environment.yml"
+        "../envs/train.yaml"
     threads: timing_threads
     resources:
         **cluster_options(),
@@ -69,7 +69,7 @@ rule train_cpu:
         code=code_of_cell,
         machine=machine_fingerprint,
         stack=stack_of_jobs,
-        plan=PLAN,
+        plan=plan_of_jobs,
     message:
         "train: {wildcards.cell}, run {wildcards.run}"
     script:
