@@ -15,7 +15,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick open test test-all test-faults report export compare history lint audit format dry-run clean requirements
+.PHONY: help run quick open test test-all test-faults report export compare history lint audit format dry-run clean requirements rulegraph
 
 help:  ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -70,6 +70,9 @@ format: $(READY)  ## Format Python and Snakemake files, and write the table of a
 
 dry-run: $(READY)  ## Show what would be run
 	$(BIN)snakemake --dry-run $(ARGS)
+
+rulegraph: $(READY)  ## Draw the graph of the rules: images/rulegraph.svg (needs graphviz)
+	$(BIN)snakemake --forceall --rulegraph --config devices='{gpu: require}' | dot -Tsvg -o images/rulegraph.svg
 
 clean:  ## Remove results and Snakemake's own files; the set-up stays
 	rm -rf .snakemake

@@ -8,7 +8,7 @@
 checkpoint plan_more_runs:
     input:
         records=first_records,
-        imports=config["results"]["import"],
+        imports=local(config["results"]["import"]),
     output:
         MORE_RUNS,
     log:
@@ -30,13 +30,14 @@ rule aggregate_records:
     input:
         records=all_records,
         more_runs=MORE_RUNS,
-        imports=config["results"]["import"],
+        imports=local(config["results"]["import"]),
     output:
         epochs="results/aggregate/epochs.csv",
         table=report(
             "results/aggregate/summary.csv",
             caption="../report/summary.rst",
             category="Tables",
+            labels={"table": "a row for each cell"},
         ),
         summary="results/aggregate/summary.json",
     log:
@@ -46,7 +47,7 @@ rule aggregate_records:
         "../envs/report.yaml"
     params:
         settings=settings_of_summary(),
-        notes=notes,
+        notes=notes_on_devices(),
     message:
         "aggregate: records to tables"
     script:

@@ -7,9 +7,13 @@ from epochbench import messages, progress
 
 
 def announce_plan():
-    """Write the plan that the jobs' "about so much left" is read from, and say what is to be timed."""
+    """Write the plan that the jobs' "about so much left" is read from, and say what is to be timed.
+
+    A dry run only says it.
+    """
     try:
-        progress.write_plan(PLAN, first_records())
+        if not workflow.dryrun:
+            progress.write_plan(PLAN, first_records())
     except OSError as mistake:
         raise WorkflowError(
             f"{PLAN}: {mistake.strerror}; make results/ writable and run again"
@@ -23,7 +27,11 @@ def announce_answer():
     """End with the answer in two lines and where the page lies."""
     lines = messages.answer_lines(rules.aggregate_records.output.summary)
     page = rules.draw_page.output.page
-    if Path(page).exists():
+    if page.is_storage:
+        # The local copies are gone by now.
+        page = page.storage_object.query
+        print("", f"Page: {page}", sep="\n", file=sys.stderr)
+    elif Path(page).exists():
         print("", *lines, f"Page: {page}", sep="\n", file=sys.stderr)
 
 

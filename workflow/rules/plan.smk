@@ -34,20 +34,29 @@ RUNS = range(1, config["timing"]["runs"] + 1)
 MOST_RUNS = 1000
 PLAN = "results/logs/plan.json"
 MORE_RUNS = "results/aggregate/more_runs.json"
+# Where a storage carries the files of jobs, it carries the shards in one, since their names depend on the data.
+CARRIED = (
+    {"shards": "results/shard/shards.zip"}
+    if workflow.storage_settings.default_storage_provider
+    else {}
+)
 
 
 def plan_of_jobs(wildcards):
-    """Return the path of the plan that "about so much left" is read from; in a module, write and tell it first."""
-    if IN_MODULE and workflow.is_main_process and workflow.executor_plugin:
-        announce_once()
+    """Return the path of the plan that "about so much left" is read from.
+
+    It is written and told when a run starts; in a module and in a dry run, where Snakemake starts no handler, it is now.
+    """
+    if workflow.is_main_process and workflow.executor_plugin:
+        if IN_MODULE or workflow.dryrun:
+            announce_once()
     return PLAN
 
 
 @functools.cache
 def announce_once():
-    """Do what `onstart` does in a clone, unless this is a dry run."""
-    if not workflow.dryrun:
-        announce_plan()
+    """Announce the plan, however often a job's parameters are asked for."""
+    announce_plan()
 
 
 def runs_here():
@@ -99,9 +108,10 @@ def log_path(cell, run):
     return f"results/logs/train/{cell.device}/{cell.cell}/run-{run}.log"
 
 
-def runs_of(cell):
+def runs_of(cell, further=None):
     """Return the numbers of a cell's runs: the first ones, and the further ones that are planned so far."""
-    return range(1, max(len(RUNS), more_runs().get(cell.cell, 0)) + 1)
+    further = more_runs() if further is None else further
+    return range(1, max(len(RUNS), further.get(cell.cell, 0)) + 1)
 
 
 def more_runs():
@@ -112,15 +122,15 @@ def more_runs():
         return {}
 
 
-def planned_records(wildcards=None):
-    """Return the paths of all records that are planned so far."""
-    return [record_path(cell, run) for cell in planned_cells() for run in runs_of(cell)]
-
-
 def all_records(wildcards):
     """Return the records of the first runs, and those of the further ones that the checkpoint has planned."""
-    checkpoints.plan_more_runs.get()
-    return planned_records()
+    with checkpoints.plan_more_runs.get().output[0].open() as plan:
+        further = json.load(plan)["runs"]
+    return [
+        record_path(cell, run)
+        for cell in planned_cells()
+        for run in runs_of(cell, further)
+    ]
 
 
 def first_records(wildcards=None):
@@ -191,7 +201,7 @@ def notes_on_gpu():
 def local_archive(wildcards):
     """Return the archive as an input where it is a file of the user's."""
     archive = config["dataset"]["archive"]
-    return archive if archive and not is_url(archive) else []
+    return local(archive) if archive and not is_url(archive) else []
 
 
 def wanted_archive(wildcards):

@@ -8,7 +8,7 @@ rule draw_page:
     input:
         epochs=rules.aggregate_records.output.epochs,
         summary=rules.aggregate_records.output.summary,
-        published=config["published"],
+        published=local(config["published"]),
         samples=rules.draw_samples.output[0],
     output:
         png="results/report/speedup.png",
@@ -16,12 +16,14 @@ rule draw_page:
             "results/report/speedup.svg",
             caption="../report/speedup.rst",
             category="Figures",
+            labels={"figure": "epoch times and speedups"},
         ),
         pdf="results/report/speedup.pdf",
         page=report(
             "results/report/index.html",
             caption="../report/page.rst",
             category="Page",
+            labels={"page": "all results"},
         ),
         text="results/report/summary.md",
     log:

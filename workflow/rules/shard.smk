@@ -12,6 +12,7 @@ rule shard_archive:
         archive=rules.acquire_archive.output.archive,
         manifest=rules.acquire_archive.output.manifest,
     output:
+        **CARRIED,
         manifest="results/shard/manifest.json",
     log:
         "results/logs/shard/shard.log",
@@ -32,6 +33,7 @@ rule shard_archive:
 
 rule draw_samples:
     input:
+        **CARRIED,
         manifest=rules.shard_archive.output.manifest,
     output:
         "results/shard/samples.png",

@@ -48,6 +48,7 @@ use rule calibrate_cpu as calibrate_gpu with:
 
 rule train_cpu:
     input:
+        **CARRIED,
         manifest=rules.shard_archive.output.manifest,
         reference=rules.calibrate_cpu.output[0],
     output:
@@ -78,6 +79,7 @@ rule train_cpu:
 
 use rule train_cpu as train_gpu with:
     input:
+        **CARRIED,
         manifest=rules.shard_archive.output.manifest,
         reference=rules.calibrate_gpu.output[0],
     output:
