@@ -113,6 +113,7 @@ def test_snakedeploy_deploys_it_and_each_job_needs_its_own_environment_alone(sit
     assert "cpu-reference" in (site.folder / PAGE).read_text()
     # Byte for byte the package of a clone.
     assert site.record()["code"]["digest"] == code_digest("lenet")
+    assert site.record()["code"]["commit"] == site.type("git rev-parse v1", site.hub).strip()
     assert not (site.folder / "workflow/scripts").exists()
     lines = (REPOSITORY / "requirements.in").read_text().splitlines()
     needs = {re.split("[ ;]", line)[0]: line.partition("#")[2].split() for line in lines if line[0] != "#"}
@@ -147,7 +148,7 @@ def test_another_workflow_imports_it_as_a_module(site):
     # Downloading and drawing stay on this machine under their new names too.
     away = "--executor cluster-generic --cluster-generic-submit-cmd false --jobs 1 --seconds-between-status-checks 1"
     local = site.type(f"snakemake --until epochbench_acquire_archive --forceall {away}")
-    assert "Finished jobid: 0 (Rule: epochbench_acquire_archive)" in local
+    assert re.search(r"Finished jobid: \d+ \(Rule: epochbench_acquire_archive\)", local)
 
 
 @pytest.mark.deep
@@ -198,7 +199,7 @@ def test_a_storage_carries_everything_where_no_file_system_is_shared(site, tmp_p
     assert (store / "results/train/cpu/cpu-reference/run-1.json").exists()
     # Sharding, the calibration and the run, each in a folder that had nothing before.
     assert [(node / "end").read_text() for node in nodes.iterdir()] == ["COMPLETED\n"] * 3
-    assert not list((site.hub / "results").rglob("*.json"))
+    assert not (site.hub / "results/train").exists()
 
 
 def test_the_sources_that_cannot_work_are_refused_in_one_line(site):
@@ -210,7 +211,15 @@ def test_the_sources_that_cannot_work_are_refused_in_one_line(site):
 
 
 BLOCK = """
+import pkgutil
 import sys
+
+every = pkgutil.iter_modules
+pkgutil.iter_modules = lambda *where: (found for found in every(*where) if not is_plugin(found.name))
+
+
+def is_plugin(name):
+    return name.startswith(("snakemake_executor_plugin_", "snakemake_storage_plugin_"))
 
 
 class Without:
@@ -255,8 +264,7 @@ def test_snakemake_alone_plans_and_answers_whether_there_is_a_gpu(site, tmp_path
     lines = (REPOSITORY / "requirements.in").read_text().splitlines()
     names = {re.split("[ ;]", line)[0] for line in lines if line[0] != "#"} - brought_by("snakemake")
     assert {"torch", "pandas", "nvidia-ml-py", "matplotlib"} <= names
-    # Snakemake itself imports every plugin that it finds.
-    modules = {MODULES.get(name, name.replace("-", "_")) for name in names if not name.startswith("snakemake-")}
+    modules = {MODULES.get(name, name.replace("-", "_")) for name in names}
     (tmp_path / "sitecustomize.py").write_text(BLOCK.format(names=modules | {"numpy"}))
     (tmp_path / "bin/nvidia-smi").write_text(smi)
     (tmp_path / "bin/nvidia-smi").chmod(0o755)
@@ -270,6 +278,7 @@ def test_snakemake_alone_plans_and_answers_whether_there_is_a_gpu(site, tmp_path
     assert said in site.type(command, PYTHONPATH=str(tmp_path))
 
 
+@pytest.mark.deep
 def test_wheels_are_carried_to_a_machine_without_internet(site, tmp_path):
     """The commands as they are, on a package made here instead of gigabytes of the real ones."""
     _, (download, environment, install, activate, plan) = blocks("Without internet")

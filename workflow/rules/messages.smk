@@ -77,6 +77,8 @@ def show_what_succeeded():
     problem = messages.draw(SCRIPTS / "draw_after_failure.py", arguments)
     if problem:
         remedy = "once that is mended, type `snakemake --cores 1 report`"
+        if workflow.deployment_settings.deployment_method:
+            remedy += " with --software-deployment-method as before"
         print(f"The page could not be drawn: {problem}; {remedy}", file=sys.stderr)
     else:
         print(f"Page, from what succeeded: {page}", file=sys.stderr)
