@@ -50,7 +50,7 @@ def test_a_sheet_is_the_callers_or_else_the_workflows_own(tmp_path, monkeypatch)
     (tmp_path / "config").mkdir()
     (tmp_path / "config/quick.tsv").write_text((REPOSITORY / "config/quick.tsv").read_text())
     assert resolve_config({"cells": "config/quick.tsv"}, REPOSITORY)["cells"] == "config/quick.tsv"
-    with pytest.raises(BenchmarkError, match=r"nowhere\.tsv: not readable"):
+    with pytest.raises(BenchmarkError, match=r"\n  nowhere\.tsv: not readable"):
         resolve_config({"cells": "nowhere.tsv"}, REPOSITORY)
 
 
