@@ -67,7 +67,7 @@ class Site:
         """Run a line of shell, which must succeed, and return all that it printed."""
         done = subprocess.run(
             ["bash", "-c", command], cwd=folder or self.folder, env=os.environ | self.environment | environment,
-            capture_output=True, text=True, check=False, timeout=300,
+            capture_output=True, text=True, check=False, timeout=900,
         )  # fmt: skip
         said = done.stdout + done.stderr
         assert done.returncode == 0, said
