@@ -17,7 +17,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick open test test-all test-faults report export compare history cluster lint audit format dry-run clean requirements release-check
+.PHONY: help run quick open test test-all test-faults report export compare history cluster lint audit format dry-run clean requirements release-check rulegraph
 
 help:  ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -79,14 +79,17 @@ dry-run: $(READY)  ## Show what would be run
 release-check:  ## Say whether this commit can be released as the version in CITATION.cff
 	@sh workflow/release_check.sh
 
+rulegraph: $(READY)  ## Draw the graph of the rules: images/rulegraph.svg (needs graphviz)
+	$(BIN)snakemake --forceall --rulegraph --config devices='{gpu: require}' | dot -Tsvg -o images/rulegraph.svg
+
 clean:  ## Remove results and Snakemake's own files; the set-up stays
 	rm -rf .snakemake
 	find results -mindepth 1 -not -name README.md -delete
 
-requirements: requirements.txt  ## Pin requirements.in anew, with hashes; versions that still fit stay
-
-requirements.txt: requirements.in
-	$(or $(wildcard $(BIN)uv),uv) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet $< -o $@
+requirements:  ## Pin requirements.in anew, with hashes, and derive conda's environments from it (needs uv)
+	$(or $(wildcard $(BIN)uv),uv) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
+		requirements.in -o requirements.txt
+	$(PYTHON) workflow/envs/derive.py .
 
 $(VENV)/.ready: requirements.txt workflow/setup.sh workflow/uv_install.py
 	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" sh workflow/setup.sh "$(VENV)" requirements.txt

@@ -43,6 +43,17 @@ def test_an_empty_config_is_the_config_file():
     assert resolve_config({}) == written
 
 
+def test_a_sheet_is_the_callers_or_else_the_workflows_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = str(REPOSITORY / "config/quick.tsv")
+    assert resolve_config({"cells": "config/quick.tsv"}, REPOSITORY)["cells"] == own
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/quick.tsv").write_text((REPOSITORY / "config/quick.tsv").read_text())
+    assert resolve_config({"cells": "config/quick.tsv"}, REPOSITORY)["cells"] == "config/quick.tsv"
+    with pytest.raises(BenchmarkError, match=r"\n  nowhere\.tsv: not readable"):
+        resolve_config({"cells": "nowhere.tsv"}, REPOSITORY)
+
+
 def test_a_run_gets_the_protocol_of_the_config():
     assert protocol(resolve_config({"optimizer": {"momentum": 0.5}})).momentum == 0.5
     assert protocol(resolve_config({})).max_seconds == resolve_config({})["timing"]["max_seconds"]

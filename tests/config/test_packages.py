@@ -1,5 +1,6 @@
-"""environment.yml, requirements.in and requirements.txt name the same packages, which exist wherever we say so."""
+"""One list of packages, requirements.in, what is derived from it, and that it exists wherever we say so."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -10,13 +11,20 @@ import uv
 import yaml
 from support import REPOSITORY
 
-# What conda calls them.
-CONDA_NAMES = {"pytorch": "torch", "python-isal": "isal"}
+
+@pytest.fixture(scope="module")
+def derive():
+    """The module that `make requirements` runs."""
+    spec = importlib.util.spec_from_file_location("derive", REPOSITORY / "workflow/envs/derive.py")
+    sys.modules["derive"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["derive"]
 
 
 def named():
     lines = (REPOSITORY / "requirements.in").read_text().splitlines()
-    return {line.strip() for line in lines if line.strip() and not line.startswith("#")}
+    return {re.split(r"[ ;]", line)[0] for line in lines if line.strip() and not line.startswith("#")}
 
 
 def pins():
@@ -24,12 +32,23 @@ def pins():
     return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
 
 
-def test_conda_and_pip_name_the_same_packages():
-    entries = yaml.safe_load((REPOSITORY / "environment.yml").read_text())["dependencies"]
-    by_pip = next(entry["pip"] for entry in entries if isinstance(entry, dict))
-    entries = [entry for entry in entries if isinstance(entry, str)] + by_pip
-    names = {re.split(r"[ <>=]", entry)[0] for entry in entries} - {"python", "pip"}
-    assert {CONDA_NAMES.get(name, name) for name in names} == named()
+def test_condas_environments_are_derived_from_the_one_list(derive):
+    texts = [(REPOSITORY / name).read_text() for name in ("requirements.in", "requirements.txt")]
+    for name, text in derive.derived(*texts).items():
+        assert (REPOSITORY / name).read_text() == text, f"{name}: run make requirements"
+        assert yaml.safe_load(text)["dependencies"]
+
+
+def test_conda_gets_every_package_and_no_kind_of_job_gets_a_tool_of_the_tests(derive):
+    text = (REPOSITORY / "requirements.in").read_text()
+    known = derive.packages(text)
+    assert {package.pip for package in known} == named()
+    everything = (REPOSITORY / "environment.yml").read_text()
+    assert all(f"- {package.conda or package.pip} " in everything.replace("\n", " ") for package in known)
+    tools = {"hypothesis", "pytest", "pytest-xdist", "ruff", "snakefmt", "snakemake", "pip-audit", "snakedeploy"}
+    assert not tools & {package.pip for package in known if package.kinds}
+    with pytest.raises(ValueError, match="'?trian"):
+        derive.packages("numpy # trian")
 
 
 def test_every_package_is_pinned_with_hashes_and_no_address():

@@ -6,7 +6,7 @@ import pytest
 from epochbench.timing import devices, provenance
 from epochbench.timing.cell import Cell
 from epochbench.timing.devices import cpu
-from epochbench.timing.machine import host, nvidia
+from epochbench.timing.machine import host, nvidia, smi
 
 
 def test_a_quota_counts_in_whole_cores_and_never_less_than_one(tmp_path):
@@ -38,6 +38,31 @@ def test_hidden_gpus_are_none(monkeypatch, hidden):
     nvidia.gpus.cache_clear()
     assert nvidia.gpus() == ()
     nvidia.gpus.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("script", "driver", "names", "why"),
+    [
+        ("echo GPU-aa, 81559, 580.1, NVIDIA H100, 80GB", True, ["NVIDIA H100, 80GB"], None),
+        ("echo No devices were found; exit 6", True, [], None),
+        ("echo Driver/library version mismatch; exit 18", True, [], "Driver/library version mismatch"),
+        ("exit 9", True, [], "status 9"),
+        ("echo GPU-aa, [N/A], 580.1, NVIDIA GB10", True, [], "invalid literal for int"),
+        (None, True, [], "No such file"),
+        (None, False, [], None),
+        ("exit 9", False, [], None),
+    ],
+)
+def test_nvidia_smi_tells_of_cards_or_why_it_could_not(tmp_path, monkeypatch, script, driver, names, why):
+    if script:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/nowhere")
+    monkeypatch.setattr(smi, "DEVICE_FILES", (tmp_path if driver else tmp_path / "no driver",))
+    gpus, reason = smi.look.__wrapped__()
+    assert [gpu.name for gpu in gpus] == names
+    assert all(gpu.memory_bytes == 81559 * 2**20 for gpu in gpus)
+    assert (why in reason) if why else reason is None
 
 
 def test_activity_counts_what_this_process_does():

@@ -14,6 +14,7 @@ from epochbench.datasets.cifar10 import read_archive
 from epochbench.errors import BenchmarkError
 from epochbench.images import Images, Splits
 from epochbench.shard import provenance
+from epochbench.shard.carry import pack, unpack
 from epochbench.shard.manifest import read_manifest, verify_shards
 from epochbench.shard.provenance import code_digest
 from epochbench.shard.write import shard_archive
@@ -111,6 +112,25 @@ def test_sharding_again_leaves_no_shard_of_the_first_time(archive, folder):
         "train-00000-of-00002.safetensors",
         "train-00001-of-00002.safetensors",
     ]
+
+
+def test_shards_travel_in_one_file(folder, tmp_path):
+    pack(folder / "manifest.json", str(folder / "shards.zip"))
+    there = tmp_path / "there"
+    there.mkdir()
+    shutil.copy(folder / "manifest.json", there)
+    with pytest.raises(BenchmarkError, match="not readable"):
+        verify_shards(there / "manifest.json")
+    unpack(str(folder / "shards.zip"), there / "manifest.json")
+    verify_shards(there / "manifest.json")
+    assert len(list(there.glob("*.safetensors"))) == 5
+
+
+def test_where_nothing_carries_shards_there_is_no_such_file(folder):
+    before = sorted(folder.iterdir())
+    pack(folder / "manifest.json", None)
+    unpack(None, folder / "manifest.json")
+    assert sorted(folder.iterdir()) == before
 
 
 def test_loads_floats_from_zero_to_one(archive, folder):

@@ -4,10 +4,6 @@
 # produces: results/acquire/dataset.tar.gz, results/acquire/manifest.json
 
 
-localrules:
-    acquire_archive,
-
-
 rule acquire_archive:
     input:
         local=local_archive,
@@ -16,8 +12,9 @@ rule acquire_archive:
         manifest="results/acquire/manifest.json",
     log:
         "results/logs/acquire/acquire.log",
+    localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/acquire.yaml"
     params:
         wanted=wanted_archive,
     message:

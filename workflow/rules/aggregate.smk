@@ -4,22 +4,18 @@
 # produces: results/aggregate/{more_runs.json,epochs.csv,summary.csv,summary.json}
 
 
-localrules:
-    plan_more_runs,
-    aggregate_records,
-
-
 # Once every cell has its first runs: a checkpoint, since what it writes decides which records there will be.
 checkpoint plan_more_runs:
     input:
         records=first_records,
-        imports=config["results"]["import"],
+        imports=local(config["results"]["import"]),
     output:
         MORE_RUNS,
     log:
         "results/logs/aggregate/more_runs.log",
+    localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/report.yaml"
     params:
         settings=settings_of_numbers(),
         target=config["timing"]["target"],
@@ -34,22 +30,24 @@ rule aggregate_records:
     input:
         records=all_records,
         more_runs=MORE_RUNS,
-        imports=config["results"]["import"],
+        imports=local(config["results"]["import"]),
     output:
         epochs="results/aggregate/epochs.csv",
         table=report(
             "results/aggregate/summary.csv",
             caption="../report/summary.rst",
             category="Tables",
+            labels={"table": "a row for each cell"},
         ),
         summary="results/aggregate/summary.json",
     log:
         "results/logs/aggregate/aggregate.log",
+    localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/report.yaml"
     params:
         settings=settings_of_summary(),
-        notes=notes,
+        notes=notes_on_devices(),
     message:
         "aggregate: records to tables"
     script:

@@ -7,9 +7,13 @@ from epochbench import messages, progress, waiting
 
 
 def announce_plan():
-    """Write the plan that the jobs' "about so much left" is read from, and say what is to be timed."""
+    """Write the plan that the jobs' "about so much left" is read from, and say what is to be timed.
+
+    A dry run only says it.
+    """
     try:
-        progress.write_plan(PLAN, first_records())
+        if not workflow.dryrun:
+            progress.write_plan(PLAN, first_records())
     except OSError as mistake:
         raise WorkflowError(
             f"{PLAN}: {mistake.strerror}; make results/ writable and run again"
@@ -17,7 +21,7 @@ def announce_plan():
     names = ", ".join(cell.cell for cell in planned_cells())
     planned = f"Timing {len(planned_cells())} cells, {len(RUNS)} runs each: {names}."
     print(planned, *notes_on_devices(), sep="\n", file=sys.stderr)
-    if workflow.is_main_process and not runs_here():
+    if workflow.is_main_process and not workflow.dryrun and not runs_here():
         never = config["cluster"]["never_starts"]
         waiting.watch_queue(Path.cwd(), cancel=never == "cancel")
 
@@ -29,7 +33,11 @@ def announce_answer():
         return
     lines = messages.answer_lines(rules.aggregate_records.output.summary)
     page = rules.draw_page.output.page
-    if Path(page).exists():
+    if page.is_storage:
+        # The local copies are gone by now.
+        page = page.storage_object.query
+        print("", f"Page: {page}", sep="\n", file=sys.stderr)
+    elif Path(page).exists():
         print("", *lines, f"Page: {page}", sep="\n", file=sys.stderr)
 
 
@@ -75,6 +83,8 @@ def show_what_succeeded():
     problem = messages.draw(SCRIPTS / "draw_after_failure.py", arguments)
     if problem:
         remedy = "once that is mended, type `snakemake --cores 1 report`"
+        if workflow.deployment_settings.deployment_method:
+            remedy += " with --software-deployment-method as before"
         print(f"The page could not be drawn: {problem}; {remedy}", file=sys.stderr)
     else:
         print(f"Page, from what succeeded: {page}", file=sys.stderr)

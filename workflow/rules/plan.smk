@@ -1,20 +1,12 @@
 # The plan: the checked config, the cells that are to be timed, where their records go, and in which order.
 #
-# requires: config/config.yaml, the sheet of cells
+# requires: HOME and the package (source.smk), config/config.yaml where there is one, the sheet of cells
 # produces: config (complete), CELLS, RUNS, and the functions below, which the rules name
 
 import dataclasses
+import functools
 import json
 import random
-import sys
-from pathlib import Path
-
-from snakemake.exceptions import WorkflowError
-
-# Beside this file: workflow.basedir is the folder of whichever Snakefile was started.
-RULES = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
-SCRIPTS = RULES.resolve().parent / "scripts"
-sys.path.insert(0, str(SCRIPTS))
 
 from epochbench.config import protocol, resolve_config
 from epochbench.errors import BenchmarkError
@@ -22,10 +14,10 @@ from epochbench.files import is_url
 from epochbench.shard.provenance import code_digest as sharding_digest
 from epochbench.sheets import read_cells, read_labels
 from epochbench.timing import provenance, stack
-from epochbench.timing.devices import accelerators, lacking
+from epochbench.timing.devices import accelerators, lacking, unseen
 
 try:
-    config.update(resolve_config(config))
+    config.update(resolve_config(config, HOME))
     CELLS = {cell.cell: cell for cell in read_cells(config["cells"])}
     LABELS = read_labels(config["cells"])
 except BenchmarkError as mistake:
@@ -43,6 +35,29 @@ RUNS = range(1, config["timing"]["runs"] + 1)
 MOST_RUNS = 1000
 PLAN = "results/logs/plan.json"
 MORE_RUNS = "results/aggregate/more_runs.json"
+# Where a storage carries the files of jobs, it carries the shards in one, since their names depend on the data.
+CARRIED = (
+    {"shards": "results/shard/shards.zip"}
+    if workflow.storage_settings.default_storage_provider
+    else {}
+)
+
+
+def plan_of_jobs(wildcards):
+    """Return the path of the plan that "about so much left" is read from.
+
+    It is written and told when a run starts; in a module and in a dry run, where Snakemake starts no handler, it is now.
+    """
+    if workflow.is_main_process and workflow.executor_plugin:
+        if IN_MODULE or workflow.dryrun:
+            announce_once()
+    return PLAN
+
+
+@functools.cache
+def announce_once():
+    """Announce the plan, however often a job's parameters are asked for."""
+    announce_plan()
 
 
 def runs_here():
@@ -94,9 +109,10 @@ def log_path(cell, run):
     return f"results/logs/train/{cell.device}/{cell.cell}/run-{run}.log"
 
 
-def runs_of(cell):
+def runs_of(cell, further=None):
     """Return the numbers of a cell's runs: the first ones, and the further ones that are planned so far."""
-    return range(1, max(len(RUNS), more_runs().get(cell.cell, 0)) + 1)
+    further = more_runs() if further is None else further
+    return range(1, max(len(RUNS), further.get(cell.cell, 0)) + 1)
 
 
 def more_runs():
@@ -107,15 +123,15 @@ def more_runs():
         return {}
 
 
-def planned_records(wildcards=None):
-    """Return the paths of all records that are planned so far."""
-    return [record_path(cell, run) for cell in planned_cells() for run in runs_of(cell)]
-
-
 def all_records(wildcards):
     """Return the records of the first runs, and those of the further ones that the checkpoint has planned."""
-    checkpoints.plan_more_runs.get()
-    return planned_records()
+    with checkpoints.plan_more_runs.get().output[0].open() as plan:
+        further = json.load(plan)["runs"]
+    return [
+        record_path(cell, run)
+        for cell in planned_cells()
+        for run in runs_of(cell, further)
+    ]
 
 
 def first_records(wildcards=None):
@@ -181,13 +197,17 @@ def notes_on_gpu():
         return []
     if config["devices"]["gpu"] == "skip":
         return ["GPU cells were left out (devices.gpu: skip)."]
+    if why := unseen():
+        return [
+            f"Nobody could look for a GPU on this machine ({why}), so no GPU was timed; devices.gpu: require insists."
+        ]
     return ["No GPU was found on this machine, so no GPU was timed."]
 
 
 def local_archive(wildcards):
     """Return the archive as an input where it is a file of the user's."""
     archive = config["dataset"]["archive"]
-    return archive if archive and not is_url(archive) else []
+    return local(archive) if archive and not is_url(archive) else []
 
 
 def wanted_archive(wildcards):

@@ -5,20 +5,11 @@
 # sent on, {card.png,card.svg,card.txt,badge.svg}
 
 
-localrules:
-    draw_page,
-    judge_gates,
-    report,
-    export,
-    compare,
-    history,
-
-
 rule draw_page:
     input:
         epochs=rules.aggregate_records.output.epochs,
         summary=rules.aggregate_records.output.summary,
-        published=config["published"],
+        published=local(config["published"]),
         samples=rules.draw_samples.output[0],
     output:
         png="results/report/speedup.png",
@@ -26,12 +17,14 @@ rule draw_page:
             "results/report/speedup.svg",
             caption="../report/speedup.rst",
             category="Figures",
+            labels={"figure": "epoch times and speedups"},
         ),
         pdf="results/report/speedup.pdf",
         page=report(
             "results/report/index.html",
             caption="../report/page.rst",
             category="Page",
+            labels={"page": "all results"},
         ),
         text="results/report/summary.md",
         card=report(
@@ -44,8 +37,9 @@ rule draw_page:
         badge="results/report/badge.svg",
     log:
         "results/logs/report/page.log",
+    localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/report.yaml"
     message:
         "report: the figure and the page"
     script:
@@ -61,8 +55,9 @@ rule judge_gates:
         "results/report/gates.txt",
     log:
         "results/logs/report/gates.log",
+    localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/report.yaml"
     params:
         on_failure=config["on_gate_failure"],
     message:
@@ -75,8 +70,9 @@ rule judge_gates:
 rule report:
     log:
         "results/logs/report/report.log",
+    localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/report.yaml"
     params:
         places=places_of_report,
         settings=settings_of_summary(),
@@ -90,8 +86,9 @@ rule report:
 rule export:
     log:
         "results/logs/report/export.log",
+    localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/report.yaml"
     params:
         records=existing_records,
         out="results/export.zip",
@@ -104,8 +101,9 @@ rule export:
 rule compare:
     log:
         "results/logs/report/compare.log",
+    localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/report.yaml"
     params:
         records=existing_records,
         base=config["compare"]["base"],
@@ -122,8 +120,9 @@ rule compare:
 rule history:
     log:
         "results/logs/report/history.log",
+    localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/report.yaml"
     params:
         exports=config["compare"]["history"],
         folder="results/report",

@@ -7,20 +7,17 @@
 # decompress the whole archive (benchmarks/sharding.py shows what that costs).
 
 
-localrules:
-    draw_samples,
-
-
 rule shard_archive:
     input:
         archive=rules.acquire_archive.output.archive,
         manifest=rules.acquire_archive.output.manifest,
     output:
+        **CARRIED,
         manifest="results/shard/manifest.json",
     log:
         "results/logs/shard/shard.log",
     conda:
-        "../../environment.yml"
+        "../envs/acquire.yaml"
     threads: 2
     resources:
         **cluster_options(),
@@ -36,13 +33,15 @@ rule shard_archive:
 
 rule draw_samples:
     input:
+        **CARRIED,
         manifest=rules.shard_archive.output.manifest,
     output:
         "results/shard/samples.png",
     log:
         "results/logs/shard/samples.log",
+    localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/report.yaml"
     message:
         "shard: a picture of some images"
     script:

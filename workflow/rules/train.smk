@@ -14,7 +14,7 @@ rule calibrate_cpu:
     log:
         "results/logs/train/cpu/reference.log",
     conda:
-        "../../environment.yml"
+        "../envs/train.yaml"
     threads: reference_threads
     resources:
         **cluster_options(),
@@ -50,6 +50,7 @@ use rule calibrate_cpu as calibrate_gpu with:
 
 rule train_cpu:
     input:
+        **CARRIED,
         manifest=rules.shard_archive.output.manifest,
         reference=rules.calibrate_cpu.output[0],
     output:
@@ -58,7 +59,7 @@ rule train_cpu:
         "results/logs/train/cpu/{cell}/run-{run}.log",
     priority: timing_priority
     conda:
-        "../../environment.yml"
+        "../envs/train.yaml"
     threads: timing_threads
     resources:
         **cluster_options(),
@@ -72,7 +73,7 @@ rule train_cpu:
         code=code_of_cell,
         machine=machine_fingerprint,
         stack=stack_of_jobs,
-        plan=PLAN,
+        plan=plan_of_jobs,
     message:
         "train: {wildcards.cell}, run {wildcards.run}"
     script:
@@ -81,6 +82,7 @@ rule train_cpu:
 
 use rule train_cpu as train_gpu with:
     input:
+        **CARRIED,
         manifest=rules.shard_archive.output.manifest,
         reference=rules.calibrate_gpu.output[0],
     output:

@@ -1,5 +1,6 @@
 """Snakemake's adapter of the stage aggregate."""
 
+import json
 from pathlib import Path
 
 from epochbench.aggregate.aggregate import aggregate
@@ -11,6 +12,7 @@ from epochbench.console import stage
 if "snakemake" in globals():
     with stage(snakemake.log[0]):
         records, left_out, differences = read_records(snakemake.input.records, snakemake.input.imports)
-        notes = [*snakemake.params.notes, *differences]
+        further = json.loads(Path(snakemake.input.more_runs).read_text())
+        notes = [*snakemake.params.notes, further["sentence"], *differences]
         summary = aggregate(records, Settings(**snakemake.params.settings), notes, left_out)
         write_tables(Path(snakemake.output.summary).parent, records, summary)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from epochbench.console import stage
+from epochbench.shard.carry import pack
 from epochbench.shard.write import shard_archive
 from epochbench.timing.process import keep_freed_memory
 
@@ -13,3 +14,4 @@ if "snakemake" in globals():
         source = json.loads(Path(snakemake.input.manifest).read_text())
         folder = Path(snakemake.output.manifest).parent
         shard_archive(snakemake.input.archive, source, folder, snakemake.params.shard_size)
+        pack(snakemake.output.manifest, snakemake.output.get("shards"))

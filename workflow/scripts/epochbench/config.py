@@ -13,14 +13,18 @@ from epochbench.sheets import parse_cells, parse_published
 from epochbench.timing.cell import is_imported
 from epochbench.timing.protocol import Protocol
 
+# Keys of the config that name a sheet.
+SHEETS = ("cells", "published")
 
-def resolve_config(config: dict) -> dict:
-    """Return the config with every default filled in.
+
+def resolve_config(config: dict, home: str | Path = ".") -> dict:
+    """Return the config with every default filled in; a sheet that is not here is looked for in the folder `home`.
 
     Raises BenchmarkError with a line for each mistake: the key or the row, its value, and what is allowed.
     """
     schema = _schema()
     resolved = with_defaults(schema, config)
+    resolved |= {key: _here_or_at(home, resolved[key]) for key in SHEETS}
     problems = [explain(error) for error in mistakes(schema, resolved)] + _not_finite(resolved)
     if not problems:
         problems = _check_dataset(resolved["dataset"]) + _check_timing(resolved["timing"])
@@ -29,6 +33,14 @@ def resolve_config(config: dict) -> dict:
     if problems:
         raise BenchmarkError("The config has mistakes; nothing was run:\n  " + "\n  ".join(problems))
     return resolved
+
+
+def _here_or_at(home: str | Path, sheet: str) -> str:
+    """Return where a sheet lies: as it is named, or else below the folder of the workflow, if it is there."""
+    if not isinstance(sheet, str) or _is_file(sheet):
+        return sheet
+    elsewhere = str(Path(home) / sheet)
+    return elsewhere if _is_file(elsewhere) else sheet
 
 
 def _schema() -> dict:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import re
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,9 @@ from epochbench.timing.machine import host
 from epochbench.timing.record import Code, Gpu, Machine
 
 FOLDER = Path(__file__).parent
+# Above workflow/.
+HOME = FOLDER.parents[3]
+UNPACKED = re.compile("[0-9a-f]{40}")
 # What this folder calls elsewhere, and what decides a number there: which way a network goes by default, which shards
 # are read, what becomes of a task on its way to a worker.
 BESIDE = ("documents.py", "networks/__init__.py", "shard/manifest.py")
@@ -36,7 +40,12 @@ def code(model: str) -> Code:
 
 
 def _commit() -> str | None:
-    """Return the checked-out commit, with "+changes" behind it where tracked files were changed."""
+    """Return the checked-out commit, with "+changes" behind it where tracked files were changed.
+
+    What rules/source.smk unpacked from a git host lies in a folder that has the commit's name.
+    """
+    if UNPACKED.fullmatch(HOME.name):
+        return HOME.name
     git = ["git", "-C", str(FOLDER)]
     try:
         commit = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True, stderr=subprocess.DEVNULL).strip()

@@ -9,6 +9,7 @@ A file has these names; none of them imports torch before `open_device`, so that
                                 where there is none, or where it cannot do what the cell asks; what it says of its
                                 precisions and of graphs is checked here
     lacks(cell) -> str | None   may be left out: what the device lacks to run a cell, in words
+    unseen() -> str | None      may be left out: why nobody could look for such devices, in words
 """
 
 import importlib
@@ -31,6 +32,12 @@ def kinds(device: str) -> list[ModuleType]:
 def accelerators() -> tuple[Gpu, ...]:
     """Return the accelerators of every kind that this process may use."""
     return tuple(gpu for kind in kinds("gpu") for gpu in kind.find())
+
+
+def unseen() -> str | None:
+    """Return in words why nobody could look for accelerators of some kind, None where somebody could."""
+    reasons = [kind.unseen() for kind in kinds("gpu") if hasattr(kind, "unseen")]
+    return next((reason for reason in reasons if reason), None)
 
 
 def lacking(cell: Cell) -> str | None:

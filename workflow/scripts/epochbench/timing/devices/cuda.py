@@ -26,6 +26,11 @@ def find() -> tuple[Gpu, ...]:
     return nvidia.gpus()
 
 
+def unseen() -> str | None:
+    """Return why neither NVML nor nvidia-smi could look for GPUs, None where one could."""
+    return nvidia.unseen()
+
+
 def prepare(environment: MutableMapping[str, str]) -> None:
     """Change nothing: torch finds the GPUs by itself."""
 
@@ -131,7 +136,7 @@ class CudaDevice(Device):
 
     def watched(self) -> contextlib.AbstractContextManager[Watching]:
         """Watch the card from another process, which the queue of this one does not hold up."""
-        return watched(self._uuid() if nvidia.gpus() else None)
+        return watched(self._uuid() if self.gpu_state() else None)
 
     def tf32_allowed(self) -> bool:
         """Tell whether TF32 is on, read back from matrix products and convolutions."""

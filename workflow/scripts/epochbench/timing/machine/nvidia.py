@@ -1,4 +1,4 @@
-"""What NVIDIA's driver tells, through NVML and without torch."""
+"""What NVIDIA's driver tells, through NVML and without torch; where there is no NVML, nvidia-smi tells of the cards."""
 
 import contextlib
 import os
@@ -7,6 +7,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+from epochbench.timing.machine import smi
 from epochbench.timing.record import Gpu, GpuState
 
 # What a UUID begins with: that of a whole card, or of a part of one.
@@ -19,13 +20,23 @@ def gpus() -> tuple[Gpu, ...]:
 
     An empty tuple where there is no driver, no GPU, or all are hidden.
     """
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if hidden is not None and hidden.strip() in ("", "-1"):
+    if _all_hidden():
         return ()
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     with _driver() as pynvml:
         if pynvml is None:
-            return ()
-        return _visible(tuple(_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())), hidden)
+            return _visible(smi.look()[0], chosen)
+        return _visible(tuple(_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())), chosen)
+
+
+def unseen() -> str | None:
+    """Return in words why nobody could look for GPUs, None where somebody could."""
+    with _driver() as pynvml:
+        return None if pynvml or _all_hidden() else smi.look()[1]
+
+
+def _all_hidden() -> bool:
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
 
 
 def _visible(every: tuple[Gpu, ...], chosen: str | None) -> tuple[Gpu, ...]:
