@@ -33,7 +33,7 @@ def repack(path, change):
 
 
 def test_what_is_exported_is_read_again(tmp_path):
-    records, left_out, _ = read_export(export(tmp_path / "a.zip"))
+    records, left_out, *_ = read_export(export(tmp_path / "a.zip"))
     assert (records, left_out) == (OURS, [])
 
 
@@ -91,7 +91,7 @@ def with_manifest(change):
 def test_an_edited_record_is_left_out_by_name_and_the_rest_goes_on(tmp_path):
     path = export(tmp_path / "a.zip")
     repack(path, edited)
-    records, left_out, _ = read_export(path)
+    records, left_out, *_ = read_export(path)
     assert len(records) == len(OURS) - 2
     assert all("checksum is not the manifest's" in file.reason for file in left_out)
     assert "records/cpu-reference/run-1.json" in left_out[0].file
@@ -108,7 +108,7 @@ def test_a_forged_manifest_does_not_help(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, forge(name, content))
-    _, left_out, _ = read_export(path)
+    _, left_out, *_ = read_export(path)
     assert len(left_out) == 2
     assert "its own checksum is wrong" in left_out[0].reason
 
@@ -123,7 +123,7 @@ def test_foreign_names_are_left_out_and_nothing_is_written(tmp_path, name):
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(name, "{}")
     before = sorted(tmp_path.rglob("*"))
-    records, (file,), _ = read_export(path)
+    records, (file,), *_ = read_export(path)
     assert records == OURS
     assert "not a name that a record has" in file.reason
     assert sorted(tmp_path.rglob("*")) == before
@@ -135,7 +135,7 @@ def test_a_huge_member_is_left_out_in_bounded_memory(tmp_path):
     export(path)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("records/big/run-1.json", b"[" + b"1," * 50_000_000 + b"1]")
-    _, (file,), _ = read_export(path)
+    _, (file,), *_ = read_export(path)
     assert "larger than 4 MiB" in file.reason
 
 
@@ -160,7 +160,7 @@ def test_a_manifest_that_is_none_is_refused(tmp_path, manifest):
 def test_a_promised_record_that_is_missing_is_said(tmp_path):
     path = export(tmp_path / "a.zip")
     repack(path, lambda name, content: None if "cpu-tuned/run-2" in name else content)
-    _, (file,), _ = read_export(path)
+    _, (file,), *_ = read_export(path)
     assert "not there" in file.reason
 
 

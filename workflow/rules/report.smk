@@ -11,6 +11,8 @@ localrules:
     export,
     compare,
     history,
+    board,
+    board_check,
 
 
 rule draw_page:
@@ -122,3 +124,30 @@ rule history:
         "history: the cells over many exports"
     script:
         "../scripts/history.py"
+
+
+rule board:
+    log:
+        "results/logs/report/board.log",
+    conda:
+        "../../environment.yml"
+    # As many as there are, up to this.
+    threads: 16
+    params:
+        exports=config["board"]["exports"],
+        code=config["board"]["code"],
+        settings=settings_of_summary(),
+        folder="results/report",
+    message:
+        "board: the results of many exports"
+    script:
+        "../scripts/board.py"
+
+
+use rule board as board_check with:
+    log:
+        "results/logs/report/board_check.log",
+    params:
+        folder=None,
+    message:
+        "board: may each export be there?"
