@@ -32,11 +32,19 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """An export that was refused."""
+
+    file: str  # as it was named
+    reason: str  # in words
+
+
+@dataclass(frozen=True)
 class Board:
     """What many exports say together."""
 
     tables: list[Table]  # real images before synthetic ones, then those with most results
-    refused: list[Submission]  # in the order of the exports
+    refused: list[Refused]  # in the order of the exports
     exports: int  # how many there were
     currency: str  # the word behind every price
 
@@ -93,7 +101,8 @@ def make_board(submissions: list[Submission], settings: Settings) -> Board:
     for result in _with_repetitions(different):
         grouped.setdefault(result.work, []).append(result)
     tables = sorted(map(_table, grouped.values()), key=lambda table: (table.synthetic, -len(table.results), table.data))
-    return Board(tables, [one for one in submissions if one.refused], len(submissions), settings.currency)
+    refused = [Refused(one.file, one.refused) for one in submissions if one.refused]
+    return Board(tables, refused, len(submissions), settings.currency)
 
 
 def _merged(submissions: list[Submission]) -> list[Submission]:
@@ -102,7 +111,7 @@ def _merged(submissions: list[Submission]) -> list[Submission]:
     for one in submissions:
         by_digest.setdefault(one.digest, []).append(one)
     return [
-        replace(same[0], results=tuple(replace(result, files=files) for result in same[0].results))
+        replace(same[0], results=[replace(result, files=files) for result in same[0].results])
         for same in by_digest.values()
         for files in [[one.file for one in same]]
     ]

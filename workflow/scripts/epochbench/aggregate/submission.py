@@ -5,7 +5,7 @@ An export comes from a stranger. What can be checked from its records is checked
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import isclose
 from pathlib import Path
@@ -95,7 +95,7 @@ class Submission:
 
     file: str  # as it was named
     digest: str = ""  # of its records
-    results: tuple[Result, ...] = ()
+    results: list[Result] = field(default_factory=list)
     runs: frozenset[str] = frozenset()  # a word for each run, the same in whichever export it is
     refused: str = ""  # why; empty where it was not
 
@@ -123,18 +123,17 @@ def _judged(path: str, file: str, settings: Settings, known_code: frozenset[str]
         raise BenchmarkError(f"{wrong.file.removeprefix(f'{path}: ')}: {wrong.reason}")
     for reason in _contradictions(export.records):
         raise BenchmarkError(reason)
-    wrong_numbers = failures(aggregate(export.records, replace(settings, best=""), []))
+    whole = _Pair(export.records, aggregate(export.records, replace(settings, best=""), []))
+    wrong_numbers = failures(whole.summary)
     if wrong_numbers:
         more = f"; and {len(wrong_numbers) - 1} more" if len(wrong_numbers) > 1 else ""
         raise BenchmarkError(f"a hard gate failed: {wrong_numbers[0]}{more}")
-    pairs = [pair for pair in _pairs(export.records, settings) if pair.summary.headline]
+    pairs = [pair for pair in _pairs(whole, settings) if pair.summary.headline]
     if not pairs:
         raise BenchmarkError(
             "it has no CPU cell beside a faster or slower one of the same data, network and batch size"
         )
-    results = tuple(
-        _result(pair, file, export.digest, number, known_code) for number, pair in enumerate(pairs, start=1)
-    )
+    results = [_result(pair, file, export.digest, number, known_code) for number, pair in enumerate(pairs, start=1)]
     return Submission(file, export.digest, results, frozenset(map(_run_word, export.records)))
 
 
@@ -180,18 +179,21 @@ class _Pair:
     summary: Summary
 
 
-def _pairs(records: list[Record], settings: Settings) -> Iterator[_Pair]:
-    """Yield every pair of machines, for each network and each data set."""
+def _pairs(whole: _Pair, settings: Settings) -> Iterator[_Pair]:
+    """Yield every pair of machines, for each network and each data set; an export of one pair is that pair."""
     groups: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
+    for record in whole.records:
         groups.setdefault((record.dataset.fingerprint, record.cell.model), []).append(record)
     for group in groups.values():
         gpus = _by_hardware(group, "gpu")
         for cpu in _cpus_with_baseline(_by_hardware(group, "cpu")):
             name = _baseline(cpu, settings.baseline)
             for gpu in gpus or [[]]:
-                chosen = replace(settings, baseline=name, best="")
-                yield _Pair([*cpu, *gpu], aggregate([*cpu, *gpu], chosen, []))
+                if len(cpu) + len(gpu) == len(whole.records) and name == whole.summary.settings.baseline:
+                    yield whole
+                else:
+                    chosen = replace(settings, baseline=name, best="")
+                    yield _Pair([*cpu, *gpu], aggregate([*cpu, *gpu], chosen, []))
 
 
 def _by_hardware(records: list[Record], device: str) -> list[list[Record]]:

@@ -7,8 +7,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from epochbench import wording
-from epochbench.aggregate.board import Board, Table, all_results
-from epochbench.aggregate.submission import Result, Side, Submission
+from epochbench.aggregate.board import Board, Refused, Table, all_results
+from epochbench.aggregate.submission import Result, Side
 from epochbench.documents import to_dict
 from epochbench.files import write_json, write_text
 from epochbench.report.board_chart import draw_chart
@@ -42,7 +42,7 @@ def render_board(board: Board) -> str:
         sections=sections,
         counts=_counts(board),
         other_code=sum(not result.known_code for result in all_results(board)),
-        refused=[(one.file, one.refused) for one in board.refused[:MOST_REFUSED]],
+        refused=board.refused[:MOST_REFUSED],
         unsaid=max(0, len(board.refused) - MOST_REFUSED),
         charts_left_out=len(sections) - MOST_CHARTS,
     )
@@ -181,9 +181,9 @@ def _some(words: list[str], most: int = 4) -> str:
     return f"{', '.join(words[:most])}{more}"
 
 
-def refusals(refused: Iterable[Submission]) -> list[str]:
+def refusals(refused: Iterable[Refused]) -> list[str]:
     """Return a line for each export that was refused, with the reason."""
-    return [f"refused: {one.file}: {one.refused}" for one in refused]
+    return [f"refused: {one.file}: {one.reason}" for one in refused]
 
 
 def said_of(board: Board) -> str:
