@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from unit.examples import H200, runs
+from unit.examples import H200, honest, measured, runs
 
 from epochbench import wording
 from epochbench.aggregate.aggregate import aggregate
@@ -22,25 +22,6 @@ from epochbench.timing.record import Code, Dataset, Try, seal
 KNOWN = frozenset({"feed"})
 SYNTHETIC = Dataset("stand-in", True, "cd" * 32, 50_000, 10_000, [3, 32, 32], 10)
 HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m" + "x" * 300
-
-
-def honest(records, started="2026-01-02", **machine):
-    """Return records that agree with themselves, as those of real runs do, on a machine of one's own."""
-    made = []
-    for one in records:
-        images, seconds = one.dataset.train_images * len(one.timing.epoch_seconds), sum(one.timing.epoch_seconds)
-        timing = replace(one.timing, images_per_second=images / seconds)
-        place = replace(one.machine, **machine)
-        made.append(seal(replace(one, timing=timing, machine=place, started_at=f"{started}T00:00:{one.run:02}+00:00")))
-    return made
-
-
-def measured(factor=1.0, gpu="NVIDIA H200", **changes):
-    """Return the runs of a CPU and a GPU: 4x on the CPU, 160x on the GPU."""
-    cpu = runs("cpu-reference", [factor * each for each in (2.0, 2.1, 2.2)], **changes)
-    cpu += runs("cpu-best", [factor * each for each in (0.5, 0.51, 0.52)], allocator="tuned", **changes)
-    on_gpu = runs("gpu-best", [factor * each for each in (0.0124, 0.0125, 0.0126)], precision="bf16", **changes)
-    return honest(cpu) + honest(on_gpu, gpu=replace(H200, name=gpu))
 
 
 def elsewhere(records, number):
@@ -143,7 +124,7 @@ def test_an_address_depends_on_the_records_and_not_on_how_they_are_packed(tmp_pa
 
 
 def test_copies_are_merged_and_repetitions_and_shared_runs_are_said(tmp_path):
-    first, again = measured(), honest(measured(1.01), started="2026-02-01")
+    first, again = measured(), measured(1.01, started="2026-02-01")
     part = [one for one in first if one.run < 3]
     results = results_of(tmp_path, one=first, copy=first, again=again, part=part)
     by_file = {tuple(one.files): one for one in results}
