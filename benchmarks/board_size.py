@@ -2,10 +2,9 @@
 
 One real export is copied under other names with other machines and other times, everything that depends on them changed
 alike and sealed anew; every tenth copy has other images. Each size is built in a process of its own, on two cores;
-memory is that of all its processes together, at the most. CPU seconds are those of all processes: on a busy machine they
-tell what the wall clock does not. The page is opened in Chromium, where playwright and Chromium
-are there. Ratios are to the smallest size. Bars: 1,000 exports in under 60 s and 1 GiB, the page under 4 MB and
-open in under 2 s.
+memory is that of all its processes together, at the most. CPU seconds are those of all processes: on a busy machine
+they tell what the wall clock does not. The page is opened in Chromium, where playwright and Chromium are there. Ratios
+are to the smallest size. Bars: 1,000 exports in under 60 s and 1 GiB, the page under 4 MB and open in under 2 s.
 
 Usage: python benchmarks/board_size.py EXPORT.zip
 """
@@ -164,9 +163,9 @@ def main() -> None:
             page = Path(folder, "board.html")
             first, opened = first or seconds, seconds_to_open(page)
             shown = "unknown" if opened is None else f"{opened:.2f}"
-            megabytes = page.stat().st_size / 1e6
+            ratio, megabytes = seconds / first, page.stat().st_size / 1e6
             print(
-                f"{size:>8,} {seconds:>8.1f} {seconds / first:>6.1f} {used:>6.1f} {memory:>6.0f} {megabytes:>8.2f} {shown:>11}",
+                f"{size:>8,} {seconds:>8.1f} {ratio:>6.1f} {used:>6.1f} {memory:>6.0f} {megabytes:>8.2f} {shown:>11}",
                 flush=True,
             )
             if keep := os.environ.get("BOARD_KEEP"):

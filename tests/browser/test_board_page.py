@@ -1,4 +1,4 @@
-"""The board's page in a real browser: nobody is shut out, nothing is asked of others, and values are what it sorts by."""
+"""The board's page in a real browser: nobody is shut out, nothing is asked of others, and it sorts by values."""
 
 import shutil
 
