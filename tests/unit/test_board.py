@@ -248,11 +248,11 @@ def test_what_cannot_be_compared_has_a_table_of_its_own(tmp_path):
     board = board_of(pack(tmp_path, **exports))
     assert refusals(board.refused) == []
     assert {title_of(table) for table in board.tables} == {
-        "lenet on CIFAR-10, batches of 1,000",
-        "lenet on synthetic images, batches of 1,000",
-        "lenet on CIFAR-10, batches of 500",
-        "resnet18 on CIFAR-10, batches of 1,000",
-        "lenet on CIFAR-10, batches of 1,000, over a CPU with threads 1",
+        "lenet on CIFAR-10 ababab, batches of 1,000",
+        "lenet on synthetic images cdcdcd, batches of 1,000",
+        "lenet on CIFAR-10 ababab, batches of 500",
+        "resnet18 on CIFAR-10 ababab, batches of 1,000",
+        "lenet on CIFAR-10 ababab, batches of 1,000, over a CPU with threads 1",
     }
     assert board.tables[-1].synthetic  # real images come first
     page = render_board(board)
@@ -350,11 +350,14 @@ def test_the_page_and_its_data_say_the_same(tmp_path):
 
 def test_only_the_fastest_pairs_are_drawn_and_the_page_says_so(tmp_path):
     many = {f"m{number}": elsewhere(measured(1 + number / 100, f"GPU {number}"), number) for number in range(32)}
+    # One pair has the fastest result, but of its two the median is slower than any other.
+    many |= {f"x{number}": elsewhere(measured(factor, "GPU x"), number) for number, factor in ((90, 0.5), (91, 3.0))}
     board = board_of(pack(tmp_path, **many))
     page = render_board(board)
-    assert len(result_rows(board.tables[0], "EUR")) == 32
+    assert len(result_rows(board.tables[0], "EUR")) == 34
     assert page.count('<circle class="best"') == 30
-    assert "Only the 30 fastest pairs of machines are drawn; 2 more are in the table." in page
+    assert "(2 results, median)" not in page
+    assert "Only the 30 fastest pairs of machines are drawn; 3 more are in the table." in page
 
 
 def test_processes_share_the_work_and_change_nothing(tmp_path):

@@ -75,7 +75,7 @@ def _section(table: Table, board: Board, number: int) -> dict:
 
 def title_of(table: Table) -> str:
     """Return what all results of a table timed, in a few words."""
-    kind = "synthetic images" if table.synthetic else table.data
+    kind = f"{'synthetic images' if table.synthetic else table.data} {table.work.fingerprint[:6]}"
     batch = f"batches of {wording.count(table.work.batch_size)}"
     baseline = f", over a CPU with {table.work.baseline}" if table.work.baseline else ""
     return f"{table.work.model} on {kind}, {batch}{baseline}"

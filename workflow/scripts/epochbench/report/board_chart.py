@@ -62,9 +62,13 @@ def draw_chart(table: Table) -> Chart:
     pairs: dict[tuple[str, str, bool], list[Result]] = {}
     for one in table.results:
         pairs.setdefault((one.best.hardware, one.baseline.hardware, one.has_gpu), []).append(one)
-    drawn = list(pairs.values())[:MOST_ROWS]
+    drawn = sorted(pairs.values(), key=_median_epoch)[:MOST_ROWS]
     axis = _Axis([seconds for same in drawn for _, seconds, _ in _times(same)])
     return Chart([_row(same, axis) for same in drawn], axis.ticks(), len(pairs) - len(drawn))
+
+
+def _median_epoch(same: list[Result]) -> float:
+    return median(one.best.epoch_seconds.estimate for one in same)
 
 
 def _times(same: list[Result]) -> list[tuple[str, float, str]]:
