@@ -140,6 +140,21 @@ def test_a_huge_member_is_left_out_in_bounded_memory(tmp_path):
 
 
 @pytest.mark.fault("hostile exports", "refused")
+def test_a_member_that_cannot_be_unpacked_is_left_out(tmp_path):
+    path = Path(export(tmp_path / "a.zip"))
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo("records/cpu-tuned/run-2.json").header_offset
+    content = bytearray(path.read_bytes())
+    content[start + 80 : start + 120] = b"\xff" * 40
+    path.write_bytes(content)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("records/cpu-tuned/run-9.json", "{}")
+    records, left_out, *_ = read_export(path)
+    assert len(records) == len(OURS) - 1
+    assert ["run-2.json" in left_out[0].file, left_out[1].reason] == [True, "packed by another method than deflate"]
+
+
+@pytest.mark.fault("hostile exports", "refused")
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 cut"])
 def test_what_is_no_export_is_refused(tmp_path, content):
     (tmp_path / "a.zip").write_bytes(content)

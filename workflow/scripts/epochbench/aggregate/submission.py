@@ -113,8 +113,6 @@ def judge(path: str, settings: Settings, known_code: frozenset[str]) -> Submissi
         return _judged(path, file, settings, known_code)
     except BenchmarkError as error:
         return Submission(file, refused=shown(in_one_line(error).removeprefix(f"{path}: "), 500))
-    except (ArithmeticError, ValueError, LookupError) as error:
-        return Submission(file, refused=f"nothing can be computed from its numbers ({shown(in_one_line(error), 200)})")
 
 
 def _judged(path: str, file: str, settings: Settings, known_code: frozenset[str]) -> Submission:

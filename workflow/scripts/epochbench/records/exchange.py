@@ -9,6 +9,7 @@ import io
 import json
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -94,7 +95,7 @@ def read_export(path: str | Path, limits: Limits = NO_MORE) -> Export:
         _refuse_more(Path(path).stat().st_size, limits.file_bytes, "bytes")
         with zipfile.ZipFile(path) as archive:
             return _read_members(path, archive, limits)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, zlib.error) as error:
         raise BenchmarkError(f"{path}: not readable as an export ({error}); make it with `make export`") from error
 
 
@@ -117,7 +118,7 @@ def _read_members(path, archive: zipfile.ZipFile, limits: Limits) -> Export:
             break
         try:
             record = _read_member(archive, member, promised, seen)
-        except (BenchmarkError, ValueError, zipfile.BadZipFile) as error:
+        except (BenchmarkError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             left_out.append(_wrong(f"{path}: {member.filename[:200]}", in_one_line(error)))
         else:
             records.append(record)
@@ -153,6 +154,8 @@ def _manifest(archive: zipfile.ZipFile) -> dict:
 
 def _bounded(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     """Read a member, however large it says or turns out to be, in bounded memory."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError("packed by another method than deflate")
     with archive.open(member) as stream:
         content = stream.read(MAX_RECORD_BYTES + 1)
     if len(content) > MAX_RECORD_BYTES:
