@@ -140,6 +140,22 @@ def test_a_huge_member_is_left_out_in_bounded_memory(tmp_path):
 
 
 @pytest.mark.fault("hostile exports", "refused")
+def test_a_record_of_a_million_mistakes_is_left_out_before_they_are_listed(tmp_path):
+    path = export(tmp_path / "a.zip")
+
+    def wrong(name, content):
+        return content if not name.endswith("run-1.json") else b'{"timing": [' + b'"x",' * 800_000 + b'"x"]}'
+
+    with zipfile.ZipFile(path) as archive:
+        members = {name: wrong(name, archive.read(name)) for name in archive.namelist()}
+    manifest = json.loads(members["manifest.json"])
+    manifest["records"] = {name: hashlib.sha256(members[name]).hexdigest() for name in manifest["records"]}
+    repack(path, lambda name, _: json.dumps(manifest) if name == "manifest.json" else members[name])
+    _, left_out, *_ = read_export(path)
+    assert {file.reason for file in left_out} == {"more than 100,000 values"}
+
+
+@pytest.mark.fault("hostile exports", "refused")
 def test_a_member_that_cannot_be_unpacked_is_left_out(tmp_path):
     path = Path(export(tmp_path / "a.zip"))
     with zipfile.ZipFile(path) as archive:

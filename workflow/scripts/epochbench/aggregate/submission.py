@@ -118,7 +118,8 @@ def judge(path: str, settings: Settings, known_code: frozenset[str]) -> Submissi
 def _judged(path: str, file: str, settings: Settings, known_code: frozenset[str]) -> Submission:
     export = read_export(path, LIMITS)
     for wrong in export.left_out:
-        raise BenchmarkError(f"{wrong.file.removeprefix(f'{path}: ')}: {wrong.reason}")
+        member = wrong.file.removeprefix(f"{path}: ")
+        raise BenchmarkError(f"{member}: {wrong.reason.removeprefix(f'{member}: ')}")
     for reason in _contradictions(export.records):
         raise BenchmarkError(reason)
     whole = _Pair(export.records, aggregate(export.records, replace(settings, best=""), []))
