@@ -17,7 +17,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick open test test-all test-faults report export compare history cluster lint audit format dry-run clean requirements release-check rulegraph
+.PHONY: help run quick open test test-all test-faults report export compare history board board-check cluster lint audit format dry-run clean requirements release-check rulegraph
 
 help:  ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -54,6 +54,16 @@ compare: $(READY)  ## Compare with an earlier export: make compare BASE=export.z
 
 history: $(READY)  ## Show the cells over many exports: make history EXPORTS='a.zip b.zip'
 	$(BIN)snakemake --cores 1 history --config compare="{history: [$(shell echo $(EXPORTS) | tr ' ' ',')]}" $(ARGS)
+
+# Each place in quotes, so that Snakemake gets patterns as they are.
+comma := ,
+quoted = $(subst ' ','$(comma)',$(patsubst %,'%',$(EXPORTS)))
+PLACES = $(if $(EXPORTS),--config board="{exports: [$(quoted)]}")
+board: $(READY)  ## Show the results of many exports: make board EXPORTS='a.zip folder'
+	$(BIN)snakemake --cores $(CORES) board $(PLACES) $(ARGS)
+
+board-check: $(READY)  ## Check exports for the board; fails where one is refused
+	$(BIN)snakemake --cores $(CORES) board_check $(PLACES) $(ARGS)
 
 cluster: $(READY)  ## Show what a Slurm cluster has and would accept: make cluster ARGS="--partition gpu"
 	PYTHONPATH=workflow/scripts $(BIN)python -m epochbench.cluster $(ARGS)

@@ -120,3 +120,22 @@ def tried(run, seconds, *reasons, reached=193e9) -> Record:
     """Return a run of the reference whose only try was disturbed for these reasons, or for none."""
     only = Try([seconds], 0.0, 0.0, 0.0, reached, list(reasons))
     return seal(replace(record("cpu-reference", run, [seconds] * 3), tries=[only]))
+
+
+def honest(records, started="2026-01-02", **machine) -> list[Record]:
+    """Return records that agree with themselves, as those of real runs do, on a machine of one's own."""
+    made = []
+    for one in records:
+        images, seconds = one.dataset.train_images * len(one.timing.epoch_seconds), sum(one.timing.epoch_seconds)
+        timing = replace(one.timing, images_per_second=images / seconds)
+        place, day = replace(one.machine, **machine), f"{started}T00:00:{one.run:02}+00:00"
+        made.append(seal(replace(one, timing=timing, machine=place, started_at=day)))
+    return made
+
+
+def measured(factor=1.0, gpu="NVIDIA H200", started="2026-01-02", node="node1", **changes) -> list[Record]:
+    """Return the runs of a CPU and a GPU that may be exported: 4x on the CPU, 168x on the GPU."""
+    cpu = runs("cpu-reference", [factor * each for each in (2.0, 2.1, 2.2)], **changes)
+    cpu += runs("cpu-best", [factor * each for each in (0.5, 0.51, 0.52)], allocator="tuned", **changes)
+    card = runs("gpu-best", [factor * each for each in (0.0124, 0.0125, 0.0126)], precision="bf16", **changes)
+    return honest(cpu, started, node=node) + honest(card, started, node=node, gpu=replace(H200, name=gpu))

@@ -33,7 +33,7 @@ def repack(path, change):
 
 
 def test_what_is_exported_is_read_again(tmp_path):
-    records, left_out, _ = read_export(export(tmp_path / "a.zip"))
+    records, left_out, *_ = read_export(export(tmp_path / "a.zip"))
     assert (records, left_out) == (OURS, [])
 
 
@@ -91,7 +91,7 @@ def with_manifest(change):
 def test_an_edited_record_is_left_out_by_name_and_the_rest_goes_on(tmp_path):
     path = export(tmp_path / "a.zip")
     repack(path, edited)
-    records, left_out, _ = read_export(path)
+    records, left_out, *_ = read_export(path)
     assert len(records) == len(OURS) - 2
     assert all("checksum is not the manifest's" in file.reason for file in left_out)
     assert "records/cpu-reference/run-1.json" in left_out[0].file
@@ -108,7 +108,7 @@ def test_a_forged_manifest_does_not_help(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, forge(name, content))
-    _, left_out, _ = read_export(path)
+    _, left_out, *_ = read_export(path)
     assert len(left_out) == 2
     assert "its own checksum is wrong" in left_out[0].reason
 
@@ -123,7 +123,7 @@ def test_foreign_names_are_left_out_and_nothing_is_written(tmp_path, name):
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(name, "{}")
     before = sorted(tmp_path.rglob("*"))
-    records, (file,), _ = read_export(path)
+    records, (file,), *_ = read_export(path)
     assert records == OURS
     assert "not a name that a record has" in file.reason
     assert sorted(tmp_path.rglob("*")) == before
@@ -135,8 +135,39 @@ def test_a_huge_member_is_left_out_in_bounded_memory(tmp_path):
     export(path)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("records/big/run-1.json", b"[" + b"1," * 50_000_000 + b"1]")
-    _, (file,), _ = read_export(path)
+    _, (file,), *_ = read_export(path)
     assert "larger than 4 MiB" in file.reason
+
+
+@pytest.mark.fault("hostile exports", "refused")
+def test_a_record_of_a_million_mistakes_is_left_out_before_they_are_listed(tmp_path):
+    path = export(tmp_path / "a.zip")
+
+    def wrong(name, content):
+        return content if not name.endswith("run-1.json") else b'{"timing": [' + b'"x",' * 800_000 + b'"x"]}'
+
+    with zipfile.ZipFile(path) as archive:
+        members = {name: wrong(name, archive.read(name)) for name in archive.namelist()}
+    manifest = json.loads(members["manifest.json"])
+    manifest["records"] = {name: hashlib.sha256(members[name]).hexdigest() for name in manifest["records"]}
+    repack(path, lambda name, _: json.dumps(manifest) if name == "manifest.json" else members[name])
+    _, left_out, *_ = read_export(path)
+    assert {file.reason for file in left_out} == {"more than 100,000 values"}
+
+
+@pytest.mark.fault("hostile exports", "refused")
+def test_a_member_that_cannot_be_unpacked_is_left_out(tmp_path):
+    path = Path(export(tmp_path / "a.zip"))
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo("records/cpu-tuned/run-2.json").header_offset
+    content = bytearray(path.read_bytes())
+    content[start + 80 : start + 120] = b"\xff" * 40
+    path.write_bytes(content)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("records/cpu-tuned/run-9.json", "{}")
+    records, left_out, *_ = read_export(path)
+    assert len(records) == len(OURS) - 1
+    assert ["run-2.json" in left_out[0].file, left_out[1].reason] == [True, "packed by another method than deflate"]
 
 
 @pytest.mark.fault("hostile exports", "refused")
@@ -160,7 +191,7 @@ def test_a_manifest_that_is_none_is_refused(tmp_path, manifest):
 def test_a_promised_record_that_is_missing_is_said(tmp_path):
     path = export(tmp_path / "a.zip")
     repack(path, lambda name, content: None if "cpu-tuned/run-2" in name else content)
-    _, (file,), _ = read_export(path)
+    _, (file,), *_ = read_export(path)
     assert "not there" in file.reason
 
 

