@@ -30,7 +30,7 @@ def home_of(rules):
 
 
 def unpacked(repository, rules):
-    """Return a folder with workflow/ and config/ as they are in a git repository, unpacked once for each commit.
+    """Return a folder with workflow/, config/ and board/ as they are in a git repository, unpacked once for each commit.
 
     Not through workflow.source_path: it takes the last newline from a file of a git host, and with it the code digest.
     """
@@ -44,7 +44,7 @@ def unpacked(repository, rules):
         archive, whole = Path(temporary) / "workflow.zip", Path(temporary) / "whole"
         tree = f"{commit}:{root}"
         repository.git.archive(
-            tree, "workflow", "config", format="zip", output=str(archive)
+            tree, "workflow", "config", "board", format="zip", output=str(archive)
         )
         shutil.unpack_archive(archive, whole)
         try:

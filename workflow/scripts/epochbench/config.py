@@ -25,6 +25,8 @@ def resolve_config(config: dict, home: str | Path = ".") -> dict:
     schema = _schema()
     resolved = with_defaults(schema, config)
     resolved |= {key: _here_or_at(home, resolved[key]) for key in SHEETS}
+    if isinstance(resolved["board"], dict):
+        resolved["board"]["code"] = _here_or_at(home, resolved["board"]["code"])
     problems = [explain(error) for error in mistakes(schema, resolved)] + _not_finite(resolved)
     if not problems:
         problems = _check_dataset(resolved["dataset"]) + _check_timing(resolved["timing"])

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from epochbench import wording
@@ -12,6 +11,7 @@ from epochbench.aggregate.submission import Result, Side
 from epochbench.documents import to_dict
 from epochbench.files import write_json, write_text
 from epochbench.report.board_chart import draw_chart
+from epochbench.report.templating import template
 from epochbench.stats import Interval
 
 BOARD_VERSION = 1
@@ -30,15 +30,8 @@ def write_board(board: Board, folder: str | Path) -> None:
 
 def render_board(board: Board) -> str:
     """Return the page; every text from the outside is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     sections = [_section(table, board, number) for number, table in enumerate(board.tables)]
-    return environment.get_template("board.html.j2").render(
+    return template("board.html.j2").render(
         sections=sections,
         counts=_counts(board),
         other_code=sum(not result.known_code for result in all_results(board)),

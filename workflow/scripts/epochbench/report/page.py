@@ -3,18 +3,17 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from epochbench import wording
 from epochbench.aggregate.answer import without_wrong
 from epochbench.aggregate.summary import Summary
-from epochbench.report import cell_tables, machine_tables, numerals, ratio_tables, share
+from epochbench.report import cell_tables, machine_tables, ratio_tables, share
 from epochbench.report.figure import marks_in_words
 from epochbench.report.references import scaled_references
 from epochbench.report.style import Figure, on_page
+from epochbench.report.templating import template
 
 # A PNG begins with its signature and the length and name of its first block, then width and height, 4 bytes each.
 PNG_SIZE = 16
@@ -31,7 +30,7 @@ class Pictures:
 
 def render_page(summary: Summary, published: list[dict], pictures: Pictures) -> str:
     """Return index.html with the pictures inside it; every text from the outside is escaped."""
-    return _template("index.html.j2").render(
+    return template("index.html.j2").render(
         summary=summary,
         labels=summary.labels,
         notes=[*without_wrong(summary.cells), *summary.notes],
@@ -101,19 +100,7 @@ class ShortPage:
 def render_short_page(page: ShortPage) -> str:
     """Return the page with its figure inside it."""
     figure = _both_forms(page.figure, "s") if page.figure else None
-    return _template("short.html.j2").render(page=page, figure=figure)
-
-
-def _template(name: str) -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"columns": numerals.columns, "parts": numerals.parts}
-    return environment.get_template(name)
+    return template("short.html.j2").render(page=page, figure=figure)
 
 
 def _both_forms(figure: Figure, prefix: str) -> dict[str, Markup]:
