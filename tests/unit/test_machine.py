@@ -83,6 +83,15 @@ def test_the_fingerprint_is_steady_and_knows_the_processor(monkeypatch):
     assert provenance.fingerprint() != first
 
 
+def test_a_job_of_fewer_cores_is_on_the_same_machine():
+    cores, before = os.sched_getaffinity(0), provenance.fingerprint()
+    try:
+        os.sched_setaffinity(0, {min(cores)})
+        assert provenance.fingerprint() == before
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
 @pytest.mark.parametrize(
     ("flags", "computes"),
     [

@@ -15,14 +15,15 @@ rule calibrate_cpu:
         "results/logs/train/cpu/reference.log",
     conda:
         "../envs/train.yaml"
-    threads: reference_threads
+    threads: cpu_reference_threads
     resources:
         **cluster_options(),
-        cpus_per_task=reference_cpus_per_task,
+        cpus_per_task=cpu_reference_cpus_per_task,
         mem_mb=memory_mb,
         runtime=runtime_minutes,
     params:
         device="cpu",
+        code=provenance.calibration_digest(),
         machine=machine_fingerprint,
         stack=stack_of_jobs,
     message:
@@ -36,9 +37,10 @@ use rule calibrate_cpu as calibrate_gpu with:
         "results/train/gpu/reference.json",
     log:
         "results/logs/train/gpu/reference.log",
+    threads: gpu_reference_threads
     resources:
         **cluster_options(),
-        cpus_per_task=reference_cpus_per_task,
+        cpus_per_task=gpu_reference_cpus_per_task,
         mem_mb=memory_mb,
         runtime=runtime_minutes,
         gpu=1,

@@ -150,7 +150,8 @@ def _undisturbed(record: Record) -> Verdict:
 def _share_of_others(record: Record) -> float:
     """Return the share of the usable cores' time that other processes took while the clock ran."""
     available = record.evidence.outer_seconds * record.machine.cores_usable
-    return (record.conditions.other_cpu_seconds or 0.0) / available
+    # Older records under a quota counted every core that they might have run on.
+    return min(1.0, (record.conditions.other_cpu_seconds or 0.0) / available)
 
 
 def untouched(record: Record) -> Verdict:

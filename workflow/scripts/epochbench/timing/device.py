@@ -42,6 +42,8 @@ class Device:
     # Beside others a processor is left alone for milliseconds, which the smaller product takes.
     product_sizes: tuple[int, ...] = (1536, 512)
     copy_bytes = 2**28
+    # Whether the processes of a team share one, rather than having one each.
+    shared_by_team = True
 
     def synchronize(self) -> None:
         """Return once all work given to the device is done."""

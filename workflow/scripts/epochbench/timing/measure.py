@@ -138,8 +138,8 @@ def _conditions(
 ) -> Conditions:
     activity = timed.activity
     own = [activity.minor_page_faults, activity.involuntary_context_switches, activity.own_cpu_seconds]
-    of_cores = [activity.busy_cpu_seconds, activity.steal_seconds or 0.0]
-    page_faults, switches, own_seconds, busy_seconds, steal_seconds, threads = team.total(
+    of_cores = [activity.other_cpu_seconds, activity.stolen_seconds or 0.0]
+    page_faults, switches, own_seconds, other_seconds, steal_seconds, threads = team.total(
         [*own, *of_cores, torch.get_num_threads()]
     )
     return Conditions(
@@ -150,7 +150,7 @@ def _conditions(
         minor_page_faults=page_faults,
         involuntary_context_switches=switches,
         own_cpu_seconds=round(own_seconds, 3),
-        other_cpu_seconds=round(max(0.0, busy_seconds - own_seconds), 3),
+        other_cpu_seconds=round(other_seconds, 3),
         steal_seconds=None if activity.steal_seconds is None else round(steal_seconds, 3),
         gpu_energy_joules=_team_energy(team, timed.gpu_energy_joules),
         cpu_energy_joules=timed.cpu_energy_joules,

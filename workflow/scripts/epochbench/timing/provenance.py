@@ -27,10 +27,23 @@ BESIDE = ("documents.py", "networks/__init__.py", "shard/manifest.py")
 @cache
 def code_digest(model: str) -> str:
     """Return the SHA-256 of what decides a cell's timing: this folder, what it calls, and its network's own files."""
-    package, digest = FOLDER.parent, hashlib.sha256()
-    beside = [package / name for name in BESIDE]
-    for path in [*sorted(FOLDER.rglob("*.py")), *beside, *networks.sources(model)]:
-        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return _digest([*_of_every_network(), *networks.sources(model)])
+
+
+@cache
+def calibration_digest() -> str:
+    """Return the SHA-256 of what decides a calibration: the same without any network's own files."""
+    return _digest(_of_every_network())
+
+
+def _of_every_network() -> list[Path]:
+    return [*sorted(FOLDER.rglob("*.py")), *(FOLDER.parent / name for name in BESIDE)]
+
+
+def _digest(paths: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(str(path.relative_to(FOLDER.parent)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
@@ -66,7 +79,8 @@ def fingerprint() -> str:
         platform.node(),
         platform.machine(),
         host.cpu_model(),
-        str(host.affinity()),
+        # The machine's own cores, of which one job may have more than the next.
+        str(os.cpu_count()),
         str(gigabytes),
     ]
     facts += [f"{gpu.name} {gpu.memory_bytes}" for gpu in accelerators()]

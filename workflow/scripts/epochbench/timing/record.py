@@ -108,7 +108,8 @@ class GpuWatch:
     """What a process of its own saw of the card while the clock ran; None where the driver does not tell.
 
     Clocks are those of samples in which the card had work. `held_shares` has the share of samples in which a reason
-    held the clocks down, `violation_seconds` the driver's own count by kind, `processes` the most others at once.
+    held the clocks down, `violation_seconds` the driver's own count by kind, `processes` the most others at once. Of a
+    team's cards it has the worst of each, and the watts of all.
     """
 
     samples: int

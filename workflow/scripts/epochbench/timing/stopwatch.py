@@ -14,6 +14,7 @@ from epochbench.timing.device import Device, Elapsed
 from epochbench.timing.failures import plain_network
 from epochbench.timing.load import Batches
 from epochbench.timing.machine import energy, host
+from epochbench.timing.machine.watch import states_together, together
 from epochbench.timing.network import trained
 from epochbench.timing.record import GpuState, GpuWatch
 from epochbench.timing.step import Step
@@ -85,10 +86,13 @@ def warm_up(task: Task, step: Step, network: nn.Module, batches: Batches, device
 def time_epochs(
     task: Task, team: Team, step: Step, network: nn.Module, batches: Batches, device: Device, console: TextIO | None
 ) -> Timed:
-    """Time epochs until the protocol has enough, while another process watches the accelerator, where there is one."""
+    """Time epochs until the protocol has enough, while other processes watch the team's accelerators."""
     with device.watched() as watching:
         timed = _time_epochs(task, team, step, network, batches, device, console)
-    return replace(timed, gpu_watch=watching.seen)
+    states = zip(*team.gather(timed.gpu_states), strict=True)
+    return replace(
+        timed, gpu_watch=together(team.gather(watching.seen)), gpu_states=tuple(map(states_together, states))
+    )
 
 
 def _time_epochs(

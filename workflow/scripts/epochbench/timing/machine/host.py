@@ -6,7 +6,8 @@ import os
 import platform
 import resource
 import subprocess
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -135,23 +136,36 @@ def relevant_environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Activity:
-    """Counters of this process and of the cores it may run on at one moment; subtract two to see what went on."""
+    """Counters of this process and of the cores it may run on at one moment; subtract two to see what went on.
+
+    Of `cores` that it may run on, a quota or Slurm may grant it `usable` at a time.
+    """
 
     minor_page_faults: int
     involuntary_context_switches: int
     own_cpu_seconds: float
     busy_cpu_seconds: float
     steal_seconds: float | None
+    cores: int = 1
+    usable: int = 1
+    at_seconds: float = 0.0
 
     def __sub__(self, earlier: "Activity") -> "Activity":
+        counters = [field.name for field in fields(self) if field.name not in ("cores", "usable", "steal_seconds")]
         steal = None if self.steal_seconds is None else self.steal_seconds - earlier.steal_seconds
-        return Activity(
-            self.minor_page_faults - earlier.minor_page_faults,
-            self.involuntary_context_switches - earlier.involuntary_context_switches,
-            self.own_cpu_seconds - earlier.own_cpu_seconds,
-            self.busy_cpu_seconds - earlier.busy_cpu_seconds,
-            steal,
-        )
+        past = {name: getattr(self, name) - getattr(earlier, name) for name in counters}
+        return replace(self, steal_seconds=steal, **past)
+
+    @property
+    def other_cpu_seconds(self) -> float:
+        """Return what others took of the usable cores: where more may be run on, they take those left over first."""
+        left_over = (self.cores - self.usable) * self.at_seconds
+        return max(0.0, self.busy_cpu_seconds - self.own_cpu_seconds - left_over)
+
+    @property
+    def stolen_seconds(self) -> float | None:
+        """Return the usable cores' share of what the hypervisor took; None where the kernel does not tell."""
+        return None if self.steal_seconds is None else self.steal_seconds * self.usable / self.cores
 
 
 def activity() -> Activity:
@@ -165,6 +179,9 @@ def activity() -> Activity:
         own_cpu_seconds=usage.ru_utime + usage.ru_stime,
         busy_cpu_seconds=sum(map(_busy_seconds, cores)),
         steal_seconds=None if None in steal else sum(steal),
+        cores=len(cores),
+        usable=min(usable_cores(), len(cores)),
+        at_seconds=time.monotonic(),
     )
 
 
