@@ -12,7 +12,8 @@ class Task:
     """What one run needs to know: the cell, the number of the run, the path of the shards' manifest.
 
     `reference_flop_per_second` is what the machine's fp32 matrix product reached at the start of the pipeline run, None
-    where that was another machine, or another number of threads. `first_runs` is how many runs the first stage has.
+    where that was another machine, or another number of threads; a worker has its share of it. `first_runs` is how many
+    runs the first stage has.
     """
 
     cell: Cell

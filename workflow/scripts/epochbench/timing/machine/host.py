@@ -16,9 +16,13 @@ import psutil
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may keep busy: affinity, cgroup quota and Slurm's grant, the least of them."""
-    limits = [affinity(), _cgroup_quota(), os.environ.get("SLURM_CPUS_PER_TASK")]
-    return max(1, min(int(limit) for limit in limits if limit))
+    """Return how many cores this process may keep busy: affinity, cgroup quota and Slurm's grant, the least of them.
+
+    The workers of a team, which torchrun counts, share the last two, and are pinned to cores of their own.
+    """
+    workers = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    shared = [_cgroup_quota(), os.environ.get("SLURM_CPUS_PER_TASK")]
+    return max(1, min([affinity(), *(int(limit) // workers for limit in shared if limit)]))
 
 
 def affinity() -> int:
