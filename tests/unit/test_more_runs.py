@@ -30,14 +30,14 @@ def test_further_runs_go_to_the_cell_that_spreads():
     assert plan.runs["cpu-best"] == 3
     assert plan.runs["cpu-reference"] > 3
     assert f"Further runs: {plan.runs['cpu-reference'] - 3} of cpu-reference" in plan.sentence
-    assert "as far as" not in plan.sentence
+    assert "allows no more" not in plan.sentence
 
 
 def test_the_budget_bounds_them_and_the_sentence_says_so():
     # Each run of the examples takes 30 s.
     plan = plan_more_runs(two_cells(), Settings(), 0.01, 70.0)
     assert sum(plan.runs.values()) == 6 + 2
-    assert "as far as timing.more_runs_seconds goes" in plan.sentence
+    assert plan.sentence.endswith("; timing.more_runs_seconds allows no more.")
     none = plan_more_runs(two_cells(), Settings(), 0.01, 0.0)
     assert sum(none.runs.values()) == 6
     assert "allows no more" in none.sentence
@@ -52,7 +52,9 @@ def test_a_disturbed_run_has_a_number_too():
 
 def test_no_cell_gets_runs_without_end():
     wild = [Side("a", Spread(5.0, 3, 3), 1e-9), Side("b", Spread(5.0, 3, 3), 1e-9)]
-    assert max(further_runs(wild, 0.1, 1e9, 0.95)[0].values()) == MOST_RUNS
+    planned = further_runs(wild, 0.1, 1e9, 0.95)
+    assert set(planned.runs.values()) == {MOST_RUNS}
+    assert planned.limits == [f"{cell} has 40 runs, and no cell gets more" for cell in "ab"]
 
 
 def test_where_there_is_no_ratio_or_no_spread_nothing_is_planned():
@@ -87,7 +89,7 @@ def simulated(random, spreads):
     draws = [random.normal(0, spread, 60) for spread in spreads]
     first = [[[math.exp(value)] for value in draw[:3]] for draw in draws]
     sides = [Side(name, spread_of(runs), 10.0) for name, runs in zip("ab", first, strict=True)]
-    counts, _ = further_runs(sides, 0.1, 150.0, 0.95)
+    counts = further_runs(sides, 0.1, 150.0, 0.95).runs
     every = [[[math.exp(value)] for value in draw[: counts[name]]] for name, draw in zip("ab", draws, strict=True)]
     ratio = speedup(*every, first=(3, 3))
     return ratio.low <= 1 <= ratio.high

@@ -9,7 +9,10 @@ MINUS = "\N{EN DASH}"
 
 
 def digits_supported(interval: Interval) -> int:
-    """Return how many significant digits an interval supports: at most as many as its half-width leaves steady."""
+    """Return how many significant digits an interval is written with: those down to its half-width's first, and one.
+
+    At least two, since that one more tells the ends apart, and at most four; one where the half-width is the estimate.
+    """
     if interval.low is None or interval.high <= interval.low:
         return 3
     relative = (interval.high - interval.low) / 2 / interval.estimate
