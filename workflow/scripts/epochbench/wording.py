@@ -9,9 +9,9 @@ MINUS = "\N{EN DASH}"
 
 
 def digits_supported(interval: Interval) -> int:
-    """Return how many significant digits an interval is written with: those down to its half-width's first, and one.
+    """Return how many significant digits an interval is written with: the fewest with steps within its half-width.
 
-    At least two, since that one more tells the ends apart, and at most four; one where the half-width is the estimate.
+    So rounding does not join its ends. At least two and at most four, or one where it is wider than its estimate.
     """
     if interval.low is None or interval.high <= interval.low:
         return 3
