@@ -333,3 +333,21 @@ def test_a_variable_that_decides_a_timing_is_part_of_the_stack(monkeypatch, name
 
 def test_the_processors_capability_is_part_of_the_stack():
     assert "cpu capability" in stack.describe_stack(CpuDevice(), Protocol()).facts
+
+
+def test_disturbed_runs_that_count_are_flagged_and_the_gate_says_what_it_judged():
+    """Both were disturbed, one as only hindsight tells: the other cell's runs reached twice as much."""
+    slow = [tried(1, 4.0, reached=90e9), tried(2, 3.0, "others took 40% of the cores")]
+    other = [
+        seal(replace(run, cell=replace(run.cell, cell="cpu-b")))
+        for run in (tried(1, 1.0), tried(2, 1.0), tried(3, 1.0))
+    ]
+    made = aggregate(slow + other, Settings(), [])
+    flags, gates = made.cells[0].flags, {gate.gate: gate.sentence for gate in made.cells[0].gates}
+    assert "2 of 2 runs disturbed" in flags
+    assert gates["repeatable"] == "Not judged: 2 of the 2 runs that count were disturbed."
+    left = aggregate([*slow, tried(3, 2.0), tried(4, 2.1)], Settings(), []).cells[0]
+    assert not [flag for flag in left.flags if "disturbed" in flag]
+    assert "of the 2 runs that count spread by" in next(
+        gate.sentence for gate in left.gates if gate.gate == "repeatable"
+    )

@@ -10,7 +10,9 @@ from unit.examples import runs
 from epochbench import wording
 from epochbench.aggregate.aggregate import aggregate
 from epochbench.aggregate.settings import Settings
+from epochbench.report import card
 from epochbench.report.card import draw_card
+from epochbench.report.figure import marks_in_words
 from epochbench.report.share import ratios, render_badge, two_lines
 from epochbench.timing.record import Dataset
 
@@ -101,3 +103,10 @@ def test_the_two_lines_name_the_headlines_own_sides_whichever_is_faster():
     made = aggregate(CPU + runs("gpu-reference", (8.0, 8.1, 8.2)), Settings(), [])
     assert made.headline.best == "gpu-reference"
     assert "8.10 s in fp32 against 4.13 s in fp32 an epoch" in two_lines(made)[1]
+
+
+@pytest.mark.parametrize("medians", [(2.0,), (2.0, 2.1, 2.2)])
+def test_intervals_are_announced_only_where_there_are_some(medians):
+    made = aggregate(runs("cpu-reference", medians) + runs("cpu-best", medians), Settings(), [])
+    for text in (marks_in_words(made), card._footer(made)):
+        assert ("95 % intervals" in text) == (len(medians) > 1)

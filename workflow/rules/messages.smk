@@ -77,7 +77,7 @@ def show_what_succeeded():
     arguments = {
         "places": places_of_report(),
         "settings": settings_of_summary(),
-        "notes": notes(),
+        "notes": notes_on_devices(),
         "failed": failed,
     }
     problem = messages.draw(SCRIPTS / "draw_after_failure.py", arguments)

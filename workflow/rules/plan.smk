@@ -140,7 +140,7 @@ def first_records(wildcards=None):
     if not records:
         raise WorkflowError(
             "No cell is left to run: devices.cpu is false, and no GPU cell is planned. "
-            f"Allow a device, or add a cell to {config['cells']}. {' '.join(notes())}"
+            f"Allow a device, or add a cell to {config['cells']}. {' '.join(notes_on_devices())}"
         )
     return records
 
@@ -169,21 +169,11 @@ def places_of_report(wildcards=None):
         "records": existing_records(),
         "imports": config["results"]["import"],
         "published": config["published"],
+        "plan": MORE_RUNS,
     }
 
 
-def notes(wildcards=None):
-    """Return what must be said beside every result."""
-    return [*notes_on_devices(), *notes_on_further_runs()]
-
-
-def notes_on_further_runs():
-    """Return what the second stage decided, once it has."""
-    path = Path(MORE_RUNS)
-    return [json.loads(path.read_text())["sentence"]] if path.exists() else []
-
-
-def notes_on_devices():
+def notes_on_devices(wildcards=None):
     """Return a word on the cells that are left out."""
     skipped = {cell.cell: why_left_out(cell) for cell in cells_of_devices()}
     left_out = [f"{name} was left out: {why}." for name, why in skipped.items() if why]

@@ -9,7 +9,10 @@ MINUS = "\N{EN DASH}"
 
 
 def digits_supported(interval: Interval) -> int:
-    """Return how many significant digits an interval supports: at most as many as its half-width leaves steady."""
+    """Return how many significant digits an interval is written with: the fewest with steps within its half-width.
+
+    So rounding does not join its ends. At least two and at most four, or one where it is wider than its estimate.
+    """
     if interval.low is None or interval.high <= interval.low:
         return 3
     relative = (interval.high - interval.low) / 2 / interval.estimate

@@ -7,12 +7,13 @@ from epochbench.aggregate.answer import answer
 from epochbench.aggregate.baseline import baseline_name, baselines, does_the_same_work, without_wrong_baselines
 from epochbench.aggregate.break_even import break_even
 from epochbench.aggregate.cells import summarise_cell, with_verdicts
-from epochbench.aggregate.disturbed import counting_runs, tries_of, usual_calibrations
+from epochbench.aggregate.disturbed import counting_runs, disturbed_by, tries_of, usual_calibrations
 from epochbench.aggregate.floors import Floors
-from epochbench.aggregate.headline import headline, reservations
+from epochbench.aggregate.headline import headline, overtaken, reservations
 from epochbench.aggregate.labels import labels
 from epochbench.aggregate.ladder import ladder
 from epochbench.aggregate.machines import code_versions, differences, machines
+from epochbench.aggregate.plan import Plan
 from epochbench.aggregate.settings import Settings
 from epochbench.aggregate.summary import CellSummary, GateDemand, Missing, Summary
 from epochbench.errors import BenchmarkError
@@ -27,10 +28,12 @@ def aggregate(
     notes: Sequence[str],
     left_out: Sequence[Quarantined] = (),
     failed: Sequence[Missing] = (),
+    plan: Plan | None = None,
 ) -> Summary:
     """Return what all records together say.
 
-    `left_out` are the files that were no valid records, `failed` the runs that wrote none. Raises BenchmarkError where
+    `left_out` are the files that were no valid records, `failed` the runs that wrote none, and `plan` that of the
+    second stage, once there is one. Raises BenchmarkError where
     there is no record at all.
     """
     if not records:
@@ -41,17 +44,17 @@ def aggregate(
     bases = baselines(settings.baseline, by_cell)
     reference = by_cell.get(settings.baseline, records)[0]
     floors, words = Floors(records), labels({name: runs[0].cell for name, runs in by_cell.items()}, settings.labels)
-    cells = [
-        replace(
-            summarise_cell(runs, bases.get(runs[0].cell.model), reference, settings, floors),
-            label=words[name],
-            tries=tries_of(everyone[name], usual),
-        )
-        for name, runs in by_cell.items()
-    ]
+    cells = []
+    for name, runs in by_cell.items():
+        disturbed = sum(bool(disturbed_by(run, usual)) for run in runs)
+        row = summarise_cell(runs, bases.get(runs[0].cell.model), reference, settings, floors, disturbed)
+        flags = [*row.flags, *([f"{disturbed} of {len(runs)} runs disturbed"] if disturbed else [])]
+        cells.append(replace(row, label=words[name], flags=flags, tries=tries_of(everyone[name], usual)))
     cells = _judge_baseline(without_wrong_baselines(cells), settings.baseline)
-    leading, used = headline(cells, settings, by_cell), machines(records)
+    leading, used = headline(cells, settings, by_cell, plan), machines(records)
     notes = [*_synthetic(reference), *reservations(cells, settings), *_disturbed(cells), *notes]
+    notes += [plan.closing(leading and leading.speedup)] if plan else []
+    notes += overtaken(cells, leading, settings, by_cell)
     notes += _losses(left_out, failed)
     return Summary(
         dataset=reference.dataset,

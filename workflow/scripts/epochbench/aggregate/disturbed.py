@@ -52,7 +52,8 @@ def _with_hindsight(record: Record, noted: list[str], reached: float, usual: Usu
 
 
 def counting_runs(runs: list[Record], usual: Usual) -> list[Record]:
-    """Return the undisturbed runs of a cell, or all of them where fewer than two are undisturbed."""
+    """Return the undisturbed runs of a cell in their order, or all where fewer than two are undisturbed."""
+    runs = sorted(runs, key=lambda run: run.run)
     quiet = [run for run in runs if not disturbed_by(run, usual)]
     return quiet if len(quiet) >= ENOUGH_RUNS else runs
 

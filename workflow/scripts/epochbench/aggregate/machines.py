@@ -75,3 +75,16 @@ def stack_facts(runs: list[Record], every: list[Record]) -> dict[str, str]:
         ]
     names = dict.fromkeys(name for each in facts for name in each)
     return {name: ", ".join(sorted({each.get(name, "none") for each in facts})) for name in names}
+
+
+def other_software(runs: list[Record], others: list[Record]) -> list[str]:
+    """Return in words in what software and settings two sets of runs differ: "torch 2.11 against 2.15"."""
+    one, other = (stack_facts(side, [*runs, *others]) for side in (runs, others))
+    words = []
+    for name in {**one, **other}:
+        # A variable that was not set is none. A GPU has facts that no CPU has, such as its driver.
+        missing = "none" if "_" in name else None
+        values = one.get(name, missing), other.get(name, missing)
+        if None not in values and values[0] != values[1]:
+            words.append("other protocol" if name == "protocol" else f"{name} {values[0]} against {values[1]}")
+    return words

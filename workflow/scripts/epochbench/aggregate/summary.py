@@ -130,6 +130,7 @@ class Headline:
     speedup: Interval  # how many times faster the best is than the baseline
     plain: str  # both ratios in words that need no knowledge of cells
     sentence: str  # the comparison in words: hardware, number of devices and precision of both sides
+    close: int  # cells, the best included, that it was picked from as its first runs tell; 1 where none is close
     fair: Fair | None  # None where the fastest CPU cell is one of the two
     equal_precision: list[EqualPrecision]  # one for each precision that both sides have
     replay: dict[str, float]  # the speedup by each other estimator, over all epochs
@@ -138,7 +139,13 @@ class Headline:
     def details(self) -> list[str]:
         """Return the sentences below the plain one: each ratio with its interval, cells and precision."""
         fair = [f"Against the best CPU cell: {self.fair.sentence}"] if self.fair else []
-        return [self.sentence, *fair, *(one.sentence for one in self.beside)]
+        return [self.sentence, *self._picked(), *fair, *(one.sentence for one in self.beside)]
+
+    def _picked(self) -> list[str]:
+        """Return a sentence where the best is the fastest of cells that its first runs do not tell apart."""
+        if self.close == 1 or self.speedup.low is None:
+            return []
+        return [f"{self.best} is the fastest of {self.close} that are too close to tell; its interval allows for that."]
 
     @property
     def beside(self) -> list[EqualPrecision]:
@@ -261,6 +268,11 @@ class Summary:
     notes: list[str]  # what must be said beside every result
     answer: list[str]  # the answer in two lines; the second is empty where there is nothing more to say
     schema_version: int = SUMMARY_VERSION  # of this file
+
+    @property
+    def has_intervals(self) -> bool:
+        """Tell whether any cell has an interval: a single run has none."""
+        return any(row.epoch_seconds.low is not None for row in self.cells)
 
     @property
     def labels(self) -> dict[str, str]:

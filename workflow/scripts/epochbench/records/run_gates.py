@@ -45,7 +45,11 @@ def repeatable(samples: list[list[float]], disturbed: int) -> Finding:
     if spread is None:
         return Finding("repeatable", SOFT, None, "A single run has nothing to agree with.")
     if disturbed:
-        return Finding("repeatable", SOFT, None, f"Not judged: {disturbed} runs were disturbed.")
-    sentence = f"The runs' medians spread by {spread:.1%} (at most {MAX_RUN_SPREAD:.0%})"
+        return Finding(
+            "repeatable", SOFT, None, f"Not judged: {disturbed} of the {len(samples)} runs that count were disturbed."
+        )
+    sentence = (
+        f"The medians of the {len(samples)} runs that count spread by {spread:.1%} (at most {MAX_RUN_SPREAD:.0%})"
+    )
     unexplained = "" if spread <= MAX_RUN_SPREAD else ", and no condition explains it"
     return Finding("repeatable", SOFT, spread <= MAX_RUN_SPREAD, f"{sentence}{unexplained}.")

@@ -51,7 +51,11 @@ def _draw_bars(axes, rows: list[CellSummary]) -> None:
 
 def _footer(summary: Summary) -> str:
     """Return the data and the first of what must be said, in one line."""
-    confidence = f"{wording.percent(summary.settings.confidence)} intervals over runs"
+    confidence = (
+        f"{wording.percent(summary.settings.confidence)} intervals over runs"
+        if summary.has_intervals
+        else ("one run, no intervals")
+    )
     return textwrap.shorten(
         f"One epoch of {data_in_words(summary)}; {confidence}. {' '.join(summary.notes)}", 128, placeholder=" …"
     )

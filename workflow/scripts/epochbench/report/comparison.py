@@ -101,7 +101,7 @@ def write_history(history: History, folder: str | Path) -> None:
     write_text(folder / "history.md", f"# History\n\n{markdown_table(rows)}\n")
     page = ShortPage(
         title="Epoch times over many exports",
-        remarks=_without_line(history),
+        remarks=[*_without_line(history), *(f"Left out: {line}." for line in history.left_out)],
         figure=figure,
         alternative="The epoch time of every cell in every export, oldest first; the table below has every number.",
         explanation=HOW_TO_READ_HISTORY,
@@ -113,10 +113,9 @@ def write_history(history: History, folder: str | Path) -> None:
 
 def _without_line(history: History) -> list[str]:
     """Return in words how many cells have no line in the figure; nothing where all have one."""
-    count = len(history.series) - len(drawn_series(history))
-    return (
-        [f"{count} of {len(history.series)} cells stand in a single export, and in the table alone."] if count else []
-    )
+    every, drawn = ({one.cell for one in series} for series in (history.series, drawn_series(history)))
+    count = len(every - drawn)
+    return [f"{count} of {len(every)} cells stand in a single export, and in the table alone."] if count else []
 
 
 def history_rows(history: History) -> list[dict[str, str]]:

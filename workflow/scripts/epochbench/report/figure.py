@@ -207,6 +207,8 @@ def caption(summary: Summary) -> str:
 
 def marks_in_words(summary: Summary) -> str:
     """Return what the figure's marks are."""
-    confidence = wording.percent(summary.settings.confidence)
+    bars = (
+        f" Bars: {wording.percent(summary.settings.confidence)} intervals over runs." if summary.has_intervals else ""
+    )
     scaled = ", scaled to as many images." if summary.dataset.train_images != PUBLISHED_IMAGES else "."
-    return f"Small dots: every timed epoch. Bars: {confidence} intervals over runs. Diamonds: published{scaled}"
+    return f"Small dots: every timed epoch.{bars} Diamonds: published{scaled}"
