@@ -28,6 +28,9 @@ def test_only_what_waits_in_this_folder_is_looked_at():
         ("PartitionTimeLimit", "cluster.runtime_minutes"),
         ("QOSMaxWallDurationPerJobLimit", "cluster.runtime_minutes"),
         ("AssocMaxCpuPerJobLimit", "cluster.cpu_cores"),
+        ("QOSMaxGRESPerNode", "cluster.qos"),
+        ("QOSMinCpuNotSatisfied", "cluster.qos"),
+        ("MaxMemPerLimit", "cluster.memory_mb"),
         ("BadConstraints", "cluster.constraint"),
         ("InvalidAccount", "cluster.account"),
         ("InvalidQOS", "cluster.qos"),
@@ -38,7 +41,14 @@ def test_a_reason_that_no_waiting_ends_names_the_key_to_change(reason, key):
     assert key in remedy(reason)
 
 
-@pytest.mark.parametrize("reason", ["Resources", "Priority", "None", "Licenses", "ReqNodeNotAvail", "PartitionDown"])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Resources", "Priority", "None", "Licenses", "ReqNodeNotAvail", "PartitionDown",
+        # Too many jobs at once; and a node that is drained, where a job asks for one.
+        "QOSJobLimit", "AssocMaxJobsLimit", "QOSMaxNodePerUserLimit", "AssocGrpCpuLimit", "PartitionNodeLimit",
+    ],
+)  # fmt: skip
 def test_a_reason_that_may_end_has_no_remedy(reason):
     assert remedy(reason) is None
 
