@@ -149,6 +149,7 @@ def _flags(runs: list[Record], reference: Record) -> list[str]:
         (few, f"{len(runs)} run{'s' if len(runs) > 1 else ''} only"),
         (any(run.dataset.fingerprint != reference.dataset.fingerprint for run in runs), "other data than the baseline"),
         (first.cell.model != reference.cell.model, "other network than the headline's"),
+        (first.protocol.optimizer != reference.protocol.optimizer, "other optimiser than the baseline"),
         (first.cell.batch_size != reference.cell.batch_size, "other batch size than the baseline"),
     )
     return [flag for applies, flag in rules if applies]

@@ -1,6 +1,5 @@
 """The software and settings beside the code that decide a timing: a digest, and the facts behind it."""
 
-import dataclasses
 import hashlib
 import os
 import platform
@@ -25,7 +24,7 @@ def describe_stack(device: Device, protocol: Protocol) -> Stack:
 
     facts = {"Python": platform.python_version(), "torch": str(torch.__version__)}
     facts |= device.stack() | _variables()
-    facts["protocol"] = _digest(dataclasses.asdict(protocol))
+    facts["protocol"] = _digest(protocol.digested())
     return Stack(_digest(facts), facts)
 
 
