@@ -260,3 +260,11 @@ def test_a_history_notes_other_code_and_versions_beside_the_ratio(tmp_path):
     (row,) = history(tmp_path, old=then, new=runs("cpu-a", (2.0, 2.0, 2.1)))
     assert row["newest / oldest"].startswith("1.98x")
     assert row["note"] == "other timing code, other torch 2.11 -> 2.15"
+
+
+def test_a_cell_that_was_trained_by_another_optimiser_is_not_compared():
+    other = [seal(replace(one, protocol=replace(one.protocol, optimizer="adam"))) for one in OLD[:3]]
+    found = compared(OLD[:3], other)["cpu-reference"]
+    assert (found.verdict, found.note) == ("MISSING", "trained by another optimiser")
+    mixed = aggregate(OLD[:3] + [replace(one, cell=replace(one.cell, cell="cpu-adam")) for one in other], SETTINGS, [])
+    assert (mixed.cells[1].speedup, mixed.cells[1].flags[0]) == (None, "other optimiser than the baseline")

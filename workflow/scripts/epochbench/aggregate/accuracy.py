@@ -8,6 +8,7 @@ from epochbench.aggregate.baseline import first_of
 from epochbench.aggregate.settings import Settings
 from epochbench.aggregate.summary import CellSummary, ToAccuracy
 from epochbench.stats import Interval, speedup, typical_epoch
+from epochbench.timing.quiet import MAX_OTHERS_SHARE
 from epochbench.timing.record import Record, UntilAccuracy
 
 
@@ -15,7 +16,8 @@ def with_accuracy(cells: list[CellSummary], by_cell: dict[str, list[Record]], se
     """Return the rows with how long each cell trained until the accuracy that was asked for.
 
     All are held against the baseline that the config names, unless a hard gate failed there: what a machine trains, and
-    how, is its own choice, as long as data and accuracy are the same.
+    how, is its own choice, as long as data and accuracy are the same. `by_cell` has every run: what disturbed the timed
+    epochs came before.
     """
     base = next((row for row in cells if row.cell == settings.baseline and row.valid), None)
     reference = by_cell[base.cell] if base else []
@@ -46,6 +48,7 @@ def to_accuracy(runs: list[Record], reference: list[Record], settings: Settings)
         evaluation_seconds=mean(each.evaluation_seconds for each in found),
         gpu_joules=_mean_if_known([each.gpu_energy_joules for each in found]),
         cpu_joules=_mean_if_known([each.cpu_energy_joules for each in found]),
+        others_share=max(each.others_share for each in found),
         speedup=_speedup(runs, reference, settings.confidence),
     )
 
@@ -75,9 +78,16 @@ def _mean_if_known(values: list[float | None]) -> float | None:
     return None if None in values else mean(values)
 
 
-def misses(cells: list[CellSummary]) -> list[str]:
-    """Return a note for each cell of which a run did not get there."""
-    return [_missed(row.cell, row.to_accuracy) for row in cells if row.to_accuracy and not row.to_accuracy.is_known]
+def cautions(cells: list[CellSummary]) -> list[str]:
+    """Return a note for each cell of which a run did not get there, and one for those that others disturbed."""
+    asked = [(row.cell, row.to_accuracy) for row in cells if row.to_accuracy]
+    disturbed = [f"{cell} ({wording.percent(found.others_share)})" for cell, found in asked if _is_disturbed(found)]
+    taken = f"Others took up to so much of the cores on the way to the accuracy: {wording.listed(disturbed)}."
+    return [_missed(*one) for one in asked if not one[1].is_known] + ([taken] if disturbed else [])
+
+
+def _is_disturbed(found: ToAccuracy) -> bool:
+    return found.others_share > MAX_OTHERS_SHARE
 
 
 def _missed(cell: str, found: ToAccuracy) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from epochbench.aggregate.accuracy import misses, with_accuracy
+from epochbench.aggregate.accuracy import cautions, with_accuracy
 from epochbench.aggregate.answer import answer
 from epochbench.aggregate.baseline import baseline_name, baselines, does_the_same_work, without_wrong_baselines
 from epochbench.aggregate.break_even import break_even
@@ -51,9 +51,9 @@ def aggregate(
         for name, runs in by_cell.items()
     ]
     cells = _judge_baseline(without_wrong_baselines(cells), settings.baseline)
-    cells = with_accuracy(cells, by_cell, settings)
+    cells = with_accuracy(cells, everyone, settings)
     leading, used = headline(cells, settings, by_cell), machines(records)
-    notes = [*_synthetic(reference), *reservations(cells, settings), *_disturbed(cells), *misses(cells), *notes]
+    notes = [*_synthetic(reference), *reservations(cells, settings), *_disturbed(cells), *cautions(cells), *notes]
     notes += _losses(left_out, failed)
     return Summary(
         dataset=reference.dataset,

@@ -60,6 +60,7 @@ class ToAccuracy:
     evaluation_seconds: float  # all evaluations on the way, which seconds do not hold, mean over the runs, s
     gpu_joules: float | None  # of the training, by the accelerator's own counter, mean over the runs, J
     cpu_joules: float | None  # of the training, of all processor packages, mean over the runs, J
+    others_share: float  # of the job's cores, what others took meanwhile, the most of all runs, 0 to 1
     speedup: Interval | None  # how many times sooner than the baseline; None where a run of either missed it
 
     @property

@@ -1,7 +1,7 @@
 """How long training takes until a test accuracy: a sentence, and a table with a row for each cell."""
 
 from epochbench import wording
-from epochbench.aggregate.summary import CellSummary, Summary
+from epochbench.aggregate.summary import CellSummary, Summary, ToAccuracy
 
 
 def accuracy_rows(summary: Summary) -> list[dict[str, str]]:
@@ -24,6 +24,7 @@ def _row(row: CellSummary, summary: Summary) -> dict[str, str]:
         "epochs": _epochs(row),
         "reached by": f"{found.reached} of {found.runs} runs",
         "sooner": _sooner(row, summary),
+        "others took": wording.percent(found.others_share),
         "last accuracy": f"{found.last_accuracy * 100:.1f} %",
         "evaluation": wording.seconds(found.evaluation_seconds),
         "GPU energy": wording.joules(found.gpu_joules),
@@ -37,8 +38,12 @@ def _seconds(row: CellSummary) -> str:
 
 def _epochs(row: CellSummary) -> str:
     found = row.to_accuracy
-    between = f" ({found.fewest_epochs}{wording.MINUS}{found.most_epochs})"
-    return f"{found.epochs:.3g}{between if found.fewest_epochs < found.most_epochs else ''}"
+    between = f" ({_fewest_to_most(found)})" if found.fewest_epochs < found.most_epochs else ""
+    return f"{wording.significant(found.epochs, 3)}{between}"
+
+
+def _fewest_to_most(found: ToAccuracy) -> str:
+    return wording.MINUS.join(f"{count:,}" for count in dict.fromkeys((found.fewest_epochs, found.most_epochs)))
 
 
 def _sooner(row: CellSummary, summary: Summary) -> str:
@@ -53,16 +58,17 @@ def accuracy_sentences(summary: Summary) -> list[str]:
     rows = [row for row in _quickest_first(summary) if row.valid]
     base = [row for row in rows if row.cell == summary.settings.baseline]
     quickest = [row for row in rows[:1] if row not in base]
-    return [_sentence(row) for row in base + quickest]
+    return [_sentence(row, summary) for row in base + quickest]
 
 
-def _sentence(row: CellSummary) -> str:
+def _sentence(row: CellSummary, summary: Summary) -> str:
     found, ratio = row.to_accuracy, row.to_accuracy.speedup
-    goal, epochs = f"{found.accuracy * 100:g} % test accuracy", f"{_epochs(row)} epochs"
+    goal, epochs = f"{found.accuracy * 100:g} % test accuracy", f"{_fewest_to_most(found)} epochs"
     if not found.is_known:
         return (
             f"{row.label} ({row.cell}) did not reach {goal} in {found.runs - found.reached} of {found.runs} runs: it "
             f"takes more than {wording.interval_seconds(found.seconds)} of training ({epochs})."
         )
-    times = "" if ratio is None or ratio.estimate == 1 else f", {wording.ratio_with_interval(ratio)} sooner"
+    base = summary.settings.baseline
+    times = f", {wording.ratio_with_interval(ratio)} as fast as {base}" if ratio and row.cell != base else ""
     return f"To {goal}, {row.label} ({row.cell}) trains {_seconds(row)} ({epochs}){times}."

@@ -257,7 +257,8 @@ class UntilAccuracy:
     """A training of its own, from new weights until a test accuracy, or for as many epochs as the protocol allows.
 
     Where it was not `reached`, the seconds of its epochs tell only how long that takes at least. `test_accuracies` are
-    those after each epoch. Joules are of the training alone; None is "unknown".
+    those after each epoch. Joules are of the training alone; None is "unknown". `others_share` is what others took of
+    the cores meanwhile, from 0 to 1.
     """
 
     accuracy: float
@@ -269,6 +270,7 @@ class UntilAccuracy:
     evaluation_seconds: float
     gpu_energy_joules: float | None
     cpu_energy_joules: float | None
+    others_share: float
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from epochbench.timing.device import Device
 from epochbench.timing.evaluate import of_images
 from epochbench.timing.load import Batches, dataset_of, load_split
-from epochbench.timing.machine import energy
+from epochbench.timing.machine import energy, host
 from epochbench.timing.network import build_network, tensor_format
 from epochbench.timing.record import UntilAccuracy
 from epochbench.timing.step import Step
@@ -35,7 +35,9 @@ def train_until(
     kept, counted, wanted = step.state(), step.images_taken, task.protocol.until_accuracy
     seed = task.protocol.seed + task.run - 1
     _renew(task, step, network, seed)
+    before, began = host.activity(), time.monotonic()
     epochs = _epochs(task, team, step, network, batches, device, console)
+    others = _others_share(team, host.activity() - before, time.monotonic() - began)
     step.restore(kept)
     return UntilAccuracy(
         accuracy=wanted,
@@ -47,6 +49,7 @@ def train_until(
         evaluation_seconds=sum(epoch.evaluation_seconds for epoch in epochs),
         gpu_energy_joules=team.total_if_known(_sum_if_known([epoch.gpu_joules for epoch in epochs])),
         cpu_energy_joules=_sum_if_known([epoch.cpu_joules for epoch in epochs]),
+        others_share=others,
     )
 
 
@@ -105,6 +108,12 @@ def _train_epoch(step: Step, batches: Batches, device: Device) -> _Epoch:
         gc.enable()
     gpu = None if None in (before[0], after[0]) else after[0] - before[0]
     return _Epoch(elapsed.wall_seconds, gpu, energy.cpu_joules_between(before[1], after[1]))
+
+
+def _others_share(team: Team, activity: host.Activity, seconds: float) -> float:
+    """Return the share of the team's cores that others took meanwhile, 0 to 1."""
+    own, busy, cores = team.total([activity.own_cpu_seconds, activity.busy_cpu_seconds, host.usable_cores()])
+    return round(max(0.0, busy - own) / (seconds * cores), 4)
 
 
 def _sum_if_known(values: list[float | None]) -> float | None:
