@@ -100,7 +100,7 @@ def summarised(*cells):
 
 
 def test_seconds_until_an_accuracy_have_an_interval_over_the_runs_and_a_ratio():
-    summary = summarised(asked(runs(), SLOW), asked(runs("gpu-best", FAST), FAST, joules=30.0))
+    summary = summarised(asked(runs(), SLOW), asked(runs("gpu-best", FAST), (2.0, 2.2, 2.1), joules=30.0))
     base, gpu = (row.to_accuracy for row in summary.cells)
     assert (base.seconds.low, base.seconds.high) == pytest.approx((18.6, 23.7), rel=0.01)
     assert base.seconds.estimate == pytest.approx(math.prod(SLOW) ** (1 / 3))
@@ -112,7 +112,7 @@ def test_seconds_until_an_accuracy_have_an_interval_over_the_runs_and_a_ratio():
     assert first == "To 40 % test accuracy, CPU, as typed (cpu-reference) trains 21 s (10 epochs)."
     assert second == (
         "To 40 % test accuracy, GPU, as typed (gpu-best) trains 2.1 s (10 epochs), "
-        "10x (9.0\N{EN DASH}11) as fast as cpu-reference."
+        "10x (8.9\N{EN DASH}11) as fast as cpu-reference."
     )
     rows = accuracy_rows(summary)
     assert [row["cell"] for row in rows] == ["gpu-best", "cpu-reference"]
@@ -177,3 +177,16 @@ def test_a_run_whose_timed_epochs_were_disturbed_still_counts_for_its_accuracy()
     disturbed = [replace(one, tries=tried(one.run, 2.0, *["others"] * (one.run == 3)).tries) for one in runs()]
     summary = summarised(asked([seal(one) for one in disturbed], SLOW, missed=[3]))
     assert (summary.cells[0].runs, summary.cells[0].to_accuracy.runs, summary.cells[0].to_accuracy.reached) == (2, 3, 2)
+
+
+def test_runs_of_one_seed_are_compared_pair_by_pair():
+    """A lucky start is as lucky on both sides; where the seeds differ, it widens the interval."""
+    lucky = (10.0, 20.0, 40.0)
+    halves = asked(
+        runs("gpu-best", FAST), [seconds / factor for seconds, factor in zip(lucky, (2, 2.1, 1.9), strict=True)]
+    )
+    paired = summarised(asked(runs(), lucky), halves).cells[1].to_accuracy.speedup
+    assert (paired.low, paired.estimate, paired.high) == pytest.approx((1.76, 2.0, 2.27), rel=0.01)
+    others = [replace(one, until_accuracy=replace(one.until_accuracy, seed=99 + one.run)) for one in halves]
+    apart = summarised(asked(runs(), lucky), others).cells[1].to_accuracy.speedup
+    assert apart.low < 1 < 4 < apart.high

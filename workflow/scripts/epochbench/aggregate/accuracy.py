@@ -63,7 +63,11 @@ def _seconds(found: list[UntilAccuracy]) -> list[list[float]]:
 
 
 def _speedup(runs: list[Record], reference: list[Record], confidence: float) -> Interval | None:
-    """Return how many times sooner than the reference a cell gets there, None where that cannot be told."""
+    """Return how many times sooner than the reference a cell gets there, None where that cannot be told.
+
+    Runs of one seed begin with the same weights, lucky or not, so that they are compared pair by pair: Student's t on
+    the logarithms of their ratios. Where no two seeds are common to both sides, Welch's interval takes its place.
+    """
     sides = _of(reference), _of(runs)
     asked = {each.accuracy for side in sides for each in side}
     data = {run.dataset.fingerprint for run in [*runs, *reference]}
@@ -71,6 +75,10 @@ def _speedup(runs: list[Record], reference: list[Record], confidence: float) -> 
         return None
     if runs is reference:
         return Interval(1.0, 1.0, 1.0)
+    slow, fast = ({each.seed: sum(each.epoch_seconds) for each in side} for side in sides)
+    ratios = [[seconds / fast[seed]] for seed, seconds in slow.items() if seed in fast]
+    if len(ratios) > 1:
+        return typical_epoch(ratios, confidence)
     return speedup(*map(_seconds, sides), confidence, (first_of(reference), first_of(runs)))
 
 

@@ -129,10 +129,8 @@ class FusedStep(Step):
         return self.by_hand.step(images, labels)
 
     def start_over(self) -> None:
-        """Begin anew; the kernels have momenta and packed weights of their own."""
-        for velocity in self.by_hand.velocities:
-            velocity.zero_()
-        self.by_hand.refresh()
+        """Begin anew; the kernels have momenta of their own, and the weights in another layout too."""
+        self.by_hand.start_over()
 
     def _values(self) -> list:
         return self.by_hand.tensors()
