@@ -267,4 +267,6 @@ def test_a_cell_that_was_trained_by_another_optimiser_is_not_compared():
     found = compared(OLD[:3], other)["cpu-reference"]
     assert (found.verdict, found.note) == ("MISSING", "trained by another optimiser")
     mixed = aggregate(OLD[:3] + [replace(one, cell=replace(one.cell, cell="cpu-adam")) for one in other], SETTINGS, [])
+    assert mixed.notes == []
+    assert aggregate(other, SETTINGS, []).notes[0].startswith("The weights are updated by adam, where the published")
     assert (mixed.cells[1].speedup, mixed.cells[1].flags[0]) == (None, "other optimiser than the baseline")

@@ -53,7 +53,14 @@ def aggregate(
     cells = _judge_baseline(without_wrong_baselines(cells), settings.baseline)
     cells = with_accuracy(cells, everyone, settings)
     leading, used = headline(cells, settings, by_cell), machines(records)
-    notes = [*_synthetic(reference), *reservations(cells, settings), *_disturbed(cells), *cautions(cells), *notes]
+    notes = [
+        *_synthetic(reference),
+        *_otherwise_updated(reference),
+        *reservations(cells, settings),
+        *_disturbed(cells),
+        *cautions(cells),
+        *notes,
+    ]
     notes += _losses(left_out, failed)
     return Summary(
         dataset=reference.dataset,
@@ -76,6 +83,12 @@ def aggregate(
 def _synthetic(reference: Record) -> list[str]:
     """Return a note where the images are made up."""
     return ["The images are synthetic, a stand-in for CIFAR-10."] if reference.dataset.synthetic else []
+
+
+def _otherwise_updated(reference: Record) -> list[str]:
+    """Return a note where the optimiser is not the published one."""
+    name = reference.protocol.optimizer
+    return [] if name == "sgd" else [f"The weights are updated by {name}, where the published benchmark has sgd."]
 
 
 def _disturbed(cells: list[CellSummary]) -> list[str]:
