@@ -64,6 +64,8 @@ def test_a_run_gets_the_protocol_of_the_config():
     ("config", "line"),
     [
         ({"timing": {"runs": "three"}}, "timing.runs: 'three' is not of type integer"),
+        ({"timing": {"until_accuracy": 40}}, "timing.until_accuracy: 40 is more than 1"),
+        ({"optimizer": {"name": "lion"}}, "optimizer.name: 'lion' is not one of sgd, adam, adamw"),
         ({"timing": {"runs": -1}}, "timing.runs: -1 is less than 1"),
         ({"timing": {"runs": 1.5}}, "timing.runs: 1.5 is not of type integer"),
         ({"timing": {"rums": 1}}, "'timing.rums': unknown key; known here are runs, warmup_steps"),
@@ -214,7 +216,7 @@ def test_empty_fields_mean_the_defaults(tmp_path):
     assert read_cells(sheet(tmp_path, "a\tcpu\t\t\t\t\tall", "7\tgpu")) == [Cell("a", "cpu"), Cell("7", "gpu")]
 
 
-@pytest.mark.parametrize("name", ["cells.tsv", "quick.tsv", "models.tsv", "sweep.tsv"])
+@pytest.mark.parametrize("name", ["cells.tsv", "quick.tsv", "models.tsv", "sweep.tsv", "accuracy.tsv"])
 def test_our_own_sheets_make_sense(name):
     cells = read_cells(REPOSITORY / "config" / name)
     assert cells
@@ -233,6 +235,24 @@ def test_a_wrong_published_row_is_named(tmp_path):
     path.write_text("label\tdevice\thardware\tseconds\timages\tstatistic\tsource\nx\tcpu\ty\tfast\t1\tz\ts\n")
     with pytest.raises(BenchmarkError, match=r"published.tsv, row 'x': seconds 'fast' is no positive number"):
         read_published(path)
+
+
+def test_a_step_by_hand_is_refused_for_another_optimiser_in_one_line_that_names_its_cells():
+    line = (
+        "optimizer.name: adamw with weight_decay 0, but layers fused (gpu-fused, gpu-best in config/cells.tsv) know "
+        "sgd without weight decay alone; take a sheet without them, such as config/accuracy.tsv"
+    )
+    adamw = {"optimizer": {"name": "adamw"}}
+    assert problems(adamw) == [line]
+    decaying = problems({"optimizer": {"weight_decay": 0.1}})
+    assert decaying == [line.replace("adamw with weight_decay 0,", "sgd with weight_decay 0.1,")]
+    for fine in ({"devices": {"gpu": "skip"}}, {"cells": "config/accuracy.tsv"}):
+        assert protocol(resolve_config(adamw | fine)).optimizer == "adamw"
+
+
+def test_accuracy_is_a_valid_config_that_asks_for_one():
+    asked = resolve_config(yaml.safe_load((REPOSITORY / "config/accuracy.yaml").read_text()))
+    assert protocol(asked).until_accuracy == asked["timing"]["until_accuracy"] > 0
 
 
 def test_quick_is_a_valid_config_on_synthetic_data():

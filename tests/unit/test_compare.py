@@ -322,3 +322,13 @@ def test_unequal_numbers_of_runs_are_judged_cautiously_before_the_cells_lend_the
     found = judge_together(pairs, SETTINGS, THRESHOLD)
     expected = [ratio_of(pair, 0.95) for pair in moderated([replace(pair, freedom=2.0) for pair in pairs.values()])]
     assert [one.ratio for one in found.values()] == expected
+
+
+def test_a_cell_that_was_trained_by_another_optimiser_is_not_compared():
+    other = [seal(replace(one, protocol=replace(one.protocol, optimizer="adam"))) for one in OLD[:3]]
+    found = compared(OLD[:3], other)["cpu-reference"]
+    assert (found.verdict, found.note) == ("MISSING", "trained by another optimiser")
+    mixed = aggregate(OLD[:3] + [replace(one, cell=replace(one.cell, cell="cpu-adam")) for one in other], SETTINGS, [])
+    assert mixed.notes == []
+    assert aggregate(other, SETTINGS, []).notes[0].startswith("The weights are updated by adam, where the published")
+    assert (mixed.cells[1].speedup, mixed.cells[1].flags[0]) == (None, "other optimiser than the baseline")

@@ -343,7 +343,7 @@ def test_a_kind_of_device_is_asked_for_no_more_than_it_has(house, manifest, colu
     [
         ("timing/stopping.py", "CONFIDENCE = 0.95", "CONFIDENCE = 0.9"),
         ("timing/machine/host.py", "return max(1, min(", "return max(2, min("),
-        ("timing/step.py", "fused=self.fused or None", "fused=None"),
+        ("timing/optimizer.py", "fused=self.fused or None", "fused=None"),
         ("timing/job.py", "threads = prepare(cell)", "threads = 2 * prepare(cell)"),
         ("networks/__init__.py", '("published",)', '("quick",)'),
         ("shard/manifest.py", "THREADS = 4", "THREADS = 1"),

@@ -10,11 +10,13 @@ from epochbench.errors import BenchmarkError
 from epochbench.files import is_url
 from epochbench.schemas import explain, load_schema, mistakes, with_defaults
 from epochbench.sheets import parse_cells, parse_published
-from epochbench.timing.cell import is_imported
-from epochbench.timing.protocol import Protocol
+from epochbench.timing.cell import Cell, is_imported
+from epochbench.timing.protocol import PLAIN_SGD, Protocol
 
 # Keys of the config that name a sheet.
 SHEETS = ("cells", "published")
+# What `devices` says of a device that nothing runs on.
+SKIPPED = (False, "skip")
 
 
 def resolve_config(config: dict, home: str | Path = ".") -> dict:
@@ -56,7 +58,7 @@ def _schema() -> dict:
 def protocol(config: dict) -> Protocol:
     """Return what a run must know of the config."""
     known = {field.name for field in fields(Protocol)}
-    values = config["timing"] | config["optimizer"]
+    values = config["timing"] | config["optimizer"] | {"optimizer": config["optimizer"]["name"]}
     return Protocol(**{key: value for key, value in values.items() if key in known})
 
 
@@ -106,7 +108,20 @@ def _check_timing(timing: dict) -> list[str]:
 def _check_sheets(config: dict) -> list[str]:
     cells, problems = parse_cells(config["cells"])
     problems = problems + parse_published(config["published"])[1]
-    return problems or _check_named(config, [cell.cell for cell in cells])
+    return problems or _check_named(config, [cell.cell for cell in cells]) + _check_by_hand(config, cells)
+
+
+def _check_by_hand(config: dict, cells: list[Cell]) -> list[str]:
+    """Return a line where cells that are to run have their update written by hand for another optimiser."""
+    by_hand = [cell.cell for cell in cells if cell.layers == "fused" and config["devices"][cell.device] not in SKIPPED]
+    optimizer = config["optimizer"]
+    if not by_hand or protocol(config).is_plain_sgd:
+        return []
+    return [
+        f"optimizer.name: {optimizer['name']} with weight_decay {optimizer['weight_decay']:g}, but layers fused "
+        f"({', '.join(by_hand)} in {config['cells']}) know {PLAIN_SGD} alone; take a sheet without them, such as "
+        "config/accuracy.tsv"
+    ]
 
 
 def _check_named(config: dict, names: list[str]) -> list[str]:

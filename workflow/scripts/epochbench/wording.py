@@ -59,6 +59,14 @@ def interval_seconds(interval: Interval) -> str:
     return seconds(interval.estimate, digits_supported(interval))
 
 
+def interval_of_seconds(interval: Interval) -> str:
+    """Write both ends of a time's interval, or say that one run has none."""
+    if interval.low is None:
+        return "one run"
+    digits = digits_supported(interval)
+    return f"{seconds(interval.low, digits)} {MINUS} {seconds(interval.high, digits)}"
+
+
 def ratio(interval: Interval, unit: str = "x") -> str:
     """Write a speedup: 99.5x."""
     return f"{significant(interval.estimate, digits_supported(interval))}{unit}"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from epochbench.aggregate.accuracy import cautions, with_accuracy
 from epochbench.aggregate.answer import answer
 from epochbench.aggregate.baseline import baseline_name, baselines, does_the_same_work, without_wrong_baselines
 from epochbench.aggregate.break_even import break_even
@@ -51,8 +52,16 @@ def aggregate(
         flags = [*row.flags, *([f"{disturbed} of {len(runs)} runs disturbed"] if disturbed else [])]
         cells.append(replace(row, label=words[name], flags=flags, tries=tries_of(everyone[name], usual)))
     cells = _judge_baseline(without_wrong_baselines(cells), settings.baseline)
+    cells = with_accuracy(cells, everyone, settings)
     leading, used = headline(cells, settings, by_cell, plan), machines(records)
-    notes = [*_synthetic(reference), *reservations(cells, settings), *_disturbed(cells), *notes]
+    notes = [
+        *_synthetic(reference),
+        *_otherwise_updated(reference),
+        *reservations(cells, settings),
+        *_disturbed(cells),
+        *cautions(cells),
+        *notes,
+    ]
     notes += [plan.closing(leading and leading.speedup)] if plan else []
     notes += overtaken(cells, leading, settings, by_cell)
     notes += _losses(left_out, failed)
@@ -77,6 +86,12 @@ def aggregate(
 def _synthetic(reference: Record) -> list[str]:
     """Return a note where the images are made up."""
     return ["The images are synthetic, a stand-in for CIFAR-10."] if reference.dataset.synthetic else []
+
+
+def _otherwise_updated(reference: Record) -> list[str]:
+    """Return a note where the optimiser is not the published one."""
+    name = reference.protocol.optimizer
+    return [] if name == "sgd" else [f"The weights are updated by {name}, where the published benchmark has sgd."]
 
 
 def _disturbed(cells: list[CellSummary]) -> list[str]:

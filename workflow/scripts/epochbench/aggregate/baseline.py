@@ -40,8 +40,9 @@ def _without_speedup(row: CellSummary) -> CellSummary:
 
 
 def is_comparable(record: Record, baseline: Record) -> bool:
-    """Tell whether a ratio of two cells means anything: the same data and the same network."""
-    return (record.dataset.fingerprint, record.cell.model) == (baseline.dataset.fingerprint, baseline.cell.model)
+    """Tell whether a ratio of two cells means anything: the same data, network and optimiser."""
+    one, other = ((each.dataset.fingerprint, each.cell.model, each.protocol.optimizer) for each in (record, baseline))
+    return one == other
 
 
 def speedup_over(

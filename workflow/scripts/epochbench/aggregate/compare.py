@@ -72,6 +72,7 @@ def _without_contrast(name: str, old: list[Record], new: list[Record], settings:
         (INVALID, wrong, f"gate failed {'; '.join(wrong)}"),
         (NEW, not old, "not in the base"),
         (MISSING, _data(old) != _data(new), "trained on other data"),
+        (MISSING, _optimizers(old) != _optimizers(new), "trained by another optimiser"),
         (MISSING, _settings(old) != _settings(new), "the cell sets something else"),
     )
     for verdict, applies, note in reasons:
@@ -90,6 +91,10 @@ def failed_gates(runs: list[Record], settings: Settings) -> list[str]:
 
 def _data(runs: list[Record]) -> set[str]:
     return {run.dataset.fingerprint for run in runs}
+
+
+def _optimizers(runs: list[Record]) -> set[str]:
+    return {run.protocol.optimizer for run in runs}
 
 
 def _settings(runs: list[Record]) -> set:

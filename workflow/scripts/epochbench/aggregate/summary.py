@@ -45,6 +45,31 @@ class TrySummary:
 
 
 @dataclass(frozen=True)
+class ToAccuracy:
+    """How long a cell trained until a test accuracy; starting, loading, compiling and evaluating stand apart."""
+
+    accuracy: float  # test accuracy that was asked for, as a share
+    runs: int  # runs that were asked for it
+    reached: int  # of them, those that got there
+    seconds: Interval  # training, s: geometric mean of the runs; from below, without an interval, where one missed it
+    epochs: float  # mean over the runs
+    fewest_epochs: int  # of all runs
+    most_epochs: int  # of all runs
+    allowed_epochs: int  # at which a run gave up
+    last_accuracy: float  # after the last epoch, as a share, mean over the runs
+    evaluation_seconds: float  # all evaluations on the way, which seconds do not hold, mean over the runs, s
+    gpu_joules: float | None  # of the training, by the accelerator's own counter, mean over the runs, J
+    cpu_joules: float | None  # of the training, of all processor packages, mean over the runs, J
+    others_share: float  # of the job's cores, what others took meanwhile, the most of all runs, 0 to 1
+    speedup: Interval | None  # how many times sooner than the baseline; None where a run of either missed it
+
+    @property
+    def is_known(self) -> bool:
+        """Tell whether every run got there, so that the seconds are no mere bound."""
+        return self.reached == self.runs
+
+
+@dataclass(frozen=True)
 class CellSummary:
     """What the runs of one cell say together."""
 
@@ -89,6 +114,7 @@ class CellSummary:
     cpu_joules_per_epoch: float | None  # of all processor packages, J
     cost_per_epoch: float | None  # in the settings' currency; None without a price
     tries: list[TrySummary]  # every timing of every run; empty where records before version 4 have none
+    to_accuracy: ToAccuracy | None = None  # None where no accuracy was asked for
 
     @property
     def disturbed_runs(self) -> int:

@@ -13,8 +13,9 @@ A network with layers `fused` has a whole training step written by hand, and wit
 
     to_blocks(images)       images, float32 [n, *shape], as the step reads them
     fused_step(network, rate, momentum, batch_size)
-                            an object with `step(blocks, labels)`, which updates the network's own parameters and
-                            returns the mean loss, and `tensors()`, all that a step leaves for the next
+                            an object with `step(blocks, labels)`, which updates the network's own parameters by plain
+                            SGD and returns the mean loss, `tensors()`, all that a step leaves for the next, and
+                            `start_over()`, which takes up changed parameters with no momentum
 
 A file whose name begins with an underscore is no network; it holds what several of them share.
 """

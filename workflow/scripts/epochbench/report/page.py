@@ -9,7 +9,7 @@ from markupsafe import Markup
 from epochbench import wording
 from epochbench.aggregate.answer import without_wrong
 from epochbench.aggregate.summary import Summary
-from epochbench.report import cell_tables, machine_tables, ratio_tables, share
+from epochbench.report import accuracy_tables, cell_tables, machine_tables, ratio_tables, share
 from epochbench.report.figure import marks_in_words
 from epochbench.report.references import scaled_references
 from epochbench.report.style import Figure, on_page
@@ -67,6 +67,8 @@ def _tables_of_ratios(summary: Summary, published: list[dict]) -> dict[str, list
     return {
         "rungs": ratio_tables.rung_rows(summary),
         "climb": ratio_tables.ladder_sentences(summary),
+        "accuracies": accuracy_tables.accuracy_rows(summary),
+        "learned": accuracy_tables.accuracy_sentences(summary),
         "pays": ratio_tables.break_even_sentences(summary),
         "batches": ratio_tables.batch_rows(summary),
         "replay": ratio_tables.replay_rows(summary),

@@ -31,7 +31,7 @@ def calibrated(task: Task, team: Team, device: Device, images: int, fastest: flo
     Whatever disturbs a calibration lowers its peaks. So where they say that the fastest epoch cannot be, the machine is
     asked again before the gate accuses the timing, and the highest peak of all tries is kept.
     """
-    peaks, work = None, work_of(task.cell, dataset_of(task.manifest), images)
+    peaks, work = None, work_of(task.cell, dataset_of(task.manifest), images, task.protocol.optimizer)
     for _ in range(CALIBRATION_TRIES):
         peaks = highest(peaks, _team_peaks(team, calibrate(device, task.cell.precision, team)))
         if team.decide(work.is_possible(fastest, peaks, task.cell.precision)):
@@ -102,15 +102,15 @@ def limit(cell: Cell, dataset: Dataset, images: int, peaks: Peaks) -> Limit:
     return limit_of(work_of(cell, dataset, images), peaks, cell.precision)
 
 
-def work_of(cell: Cell, dataset: Dataset, images: int) -> Limit:
+def work_of(cell: Cell, dataset: Dataset, images: int, optimizer: str = "sgd") -> Limit:
     """Return the work of an epoch of so many images, its times still unknown (infinite).
 
     FLOP and the bytes that cannot be spared are those of the network as published, whatever way the cell computes it.
     These are images and labels, and the weights once, which a cache keeps from step to step. Operators and the bytes
     that they move are those of the cell's own graph, before any compiler fuses them.
     """
-    published = count_work(cell.model, dataset)
-    own = count_work(cell.model, dataset, cell.layers, cell.memory_format)
+    published = count_work(cell.model, dataset, optimizer=optimizer)
+    own = count_work(cell.model, dataset, cell.layers, cell.memory_format, optimizer)
     steps, size = images / cell.batch_size, ITEM_BYTES[cell.precision]
     operators = [
         OperatorWork(

@@ -36,7 +36,6 @@ NOT_EVALUATED = Evaluation(0.0, 0.0, 0.0, 0.0, 0)
 
 def evaluate(task: Task, network: nn.Module, device: Device) -> Evaluation:
     """Evaluate the network as it is after the timed epochs."""
-    network.eval()
     train_accuracy, train_loss, count = _of_split(task, network, device, "train", EVALUATED_TRAIN_IMAGES)
     accuracy, loss, _ = _of_split(task, network, device, "test", None)
     return Evaluation(accuracy, loss, train_accuracy, train_loss, count)
@@ -48,10 +47,18 @@ def _of_split(
     """Return accuracy and mean cross-entropy on the first images of a split, and how many they are."""
     images, labels = load_split(task.manifest, split, device.torch_device, limit)
     images = images.contiguous(memory_format=tensor_format(task.cell.memory_format))
+    return *of_images(task, network, device, images, labels), len(labels)
+
+
+def of_images(
+    task: Task, network: nn.Module, device: Device, images: torch.Tensor, labels: torch.Tensor
+) -> tuple[float, float]:
+    """Return accuracy and mean cross-entropy on images in the cell's layout; the network is left in evaluation mode."""
+    network.eval()
     correct = loss = 0.0
     with torch.inference_mode(), autocast(device, task.cell.precision):
         for batch, truth in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
             logits = network(batch).float()
             correct += int((logits.argmax(dim=1) == truth).sum())
             loss += float(functional.cross_entropy(logits, truth, reduction="sum"))
-    return correct / len(labels), loss / len(labels), len(labels)
+    return correct / len(labels), loss / len(labels)

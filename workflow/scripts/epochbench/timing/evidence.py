@@ -38,7 +38,7 @@ def first_steps(task: Task, losses: list[float], updates: list[torch.Tensor], re
         found.append(
             FirstStep(
                 loss_deviation=finite(abs(loss - mean) / mean),
-                update_deviation=finite(reference.distance(update, right.updates[step]) + off[step]),
+                update_deviation=finite(right.distance(step, update) + off[step]),
                 expected_loss_deviation=finite(rounded.losses[step]),
                 expected_update_deviation=finite(rounded.updates[step]),
                 plain_update_deviation=finite(plain.updates[step]),

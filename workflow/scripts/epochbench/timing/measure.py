@@ -23,6 +23,7 @@ from epochbench.timing.step import build_step
 from epochbench.timing.task import Measurement, Task
 from epochbench.timing.team import Team
 from epochbench.timing.tries import time_in_quiet
+from epochbench.timing.until import train_until
 
 
 def measure(task: Task, team: Team, console: TextIO | None = None) -> Measurement:
@@ -45,6 +46,9 @@ def _measure(task: Task, team: Team, console: TextIO | None) -> Measurement:
     attempts = time_in_quiet(task, team, step, network, batches, device, console)
     last = attempts[-1]
     timed = last.timed
+    until = None
+    if task.protocol.until_accuracy:
+        until = train_until(task, team, step, network, batches, device, console)
 
     keep_freed_memory()  # the clock has stopped; evaluation and checks need not be slow on any cell
     lap = _laps()
@@ -70,6 +74,7 @@ def _measure(task: Task, team: Team, console: TextIO | None) -> Measurement:
         limit=last.limit,
         tries=[attempt.noted for attempt in attempts],
         stack=describe_stack(device, task.protocol),
+        until_accuracy=until,
     )
 
 
@@ -152,7 +157,7 @@ def _conditions(
         own_cpu_seconds=round(own_seconds, 3),
         other_cpu_seconds=round(other_seconds, 3),
         steal_seconds=None if activity.steal_seconds is None else round(steal_seconds, 3),
-        gpu_energy_joules=_team_energy(team, timed.gpu_energy_joules),
+        gpu_energy_joules=team.total_if_known(timed.gpu_energy_joules),
         cpu_energy_joules=timed.cpu_energy_joules,
         flags=device.flags(),
         environment=host.relevant_environment(),
@@ -160,12 +165,6 @@ def _conditions(
         gpu_after=timed.gpu_states[1],
         gpu_watch=timed.gpu_watch,
     )
-
-
-def _team_energy(team: Team, joules: float | None) -> float | None:
-    """Return the sum over the team's cards, None where one of them does not tell."""
-    total, unknown = team.total([joules or 0.0, float(joules is None)])
-    return None if unknown else total
 
 
 def _evidence(

@@ -9,7 +9,7 @@ from epochbench.documents import to_dict
 from epochbench.timing.cell import Cell
 from epochbench.timing.protocol import Protocol
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 # The counted FLOP over the measured peak bound any epoch; the peak itself is known to about this.
 PEAK_UNCERTAINTY = 1.05
 
@@ -254,6 +254,27 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class UntilAccuracy:
+    """A training of its own, from new weights until a test accuracy, or for as many epochs as the protocol allows.
+
+    Where it was not `reached`, the seconds of its epochs tell only how long that takes at least. `test_accuracies` are
+    those after each epoch. Joules are of the training alone; None is "unknown". `others_share` is what others took of
+    the cores meanwhile, from 0 to 1.
+    """
+
+    accuracy: float
+    reached: bool
+    seed: int
+    epoch_seconds: list[float]
+    test_accuracies: list[float]
+    counted_images: int
+    evaluation_seconds: float
+    gpu_energy_joules: float | None
+    cpu_energy_joules: float | None
+    others_share: float
+
+
+@dataclass(frozen=True)
 class Finding:
     """What a gate found; `passed` is None where it could not be judged."""
 
@@ -276,7 +297,8 @@ class Record:
     """One run of one cell: one fresh process.
 
     `first_runs` is how many of the first stage there were; a run of a higher number was added to narrow an interval.
-    Of its `tries` the last one counts; `timing`, `conditions`, `evidence` and `peaks` are of that one.
+    Of its `tries` the last one counts; `timing`, `conditions`, `evidence` and `peaks` are of that one. `until_accuracy`
+    is None where the protocol asks for none.
     """
 
     cell: Cell
@@ -296,6 +318,7 @@ class Record:
     stack: Stack | None = None
     first_runs: int | None = None
     tries: list[Try] = field(default_factory=list)
+    until_accuracy: UntilAccuracy | None = None
     gates: list[Finding] = field(default_factory=list)
     checksum: str = ""
     schema_version: int = SCHEMA_VERSION

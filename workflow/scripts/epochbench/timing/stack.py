@@ -1,6 +1,5 @@
 """The software and settings beside the code that decide a timing: a digest, and the facts behind it."""
 
-import dataclasses
 import hashlib
 import os
 import platform
@@ -36,7 +35,7 @@ def describe_stack(device: Device, protocol: Protocol) -> Stack:
         "cpu capability": torch.backends.cpu.get_cpu_capability(),
     }
     facts |= device.stack() | _variables()
-    facts["protocol"] = _digest(dataclasses.asdict(protocol))
+    facts["protocol"] = _digest(protocol.digested())
     return Stack(_digest(facts), facts)
 
 

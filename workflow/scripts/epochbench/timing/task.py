@@ -4,7 +4,18 @@ from dataclasses import dataclass
 
 from epochbench.timing.cell import Cell
 from epochbench.timing.protocol import Protocol
-from epochbench.timing.record import Conditions, Evidence, Gpu, Limit, Peaks, Stack, Timing, Training, Try
+from epochbench.timing.record import (
+    Conditions,
+    Evidence,
+    Gpu,
+    Limit,
+    Peaks,
+    Stack,
+    Timing,
+    Training,
+    Try,
+    UntilAccuracy,
+)
 
 
 @dataclass(frozen=True)
@@ -38,3 +49,4 @@ class Measurement:
     limit: Limit
     tries: list[Try]
     stack: Stack
+    until_accuracy: UntilAccuracy | None = None

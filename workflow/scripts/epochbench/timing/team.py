@@ -27,6 +27,11 @@ class Team(Protocol):
         """Return the sum over the team of each value."""
         return [sum(column) for column in zip(*self.gather(values), strict=True)]
 
+    def total_if_known(self, value: float | None) -> float | None:
+        """Return the sum over the team of a value, None where one of them does not know it."""
+        total, unknown = self.total([value or 0.0, float(value is None)])
+        return None if unknown else total
+
     def decide(self, choice: bool) -> bool:
         """Return what the first process decides, so that all do the same."""
 

@@ -12,6 +12,9 @@ from torch.utils.flop_counter import flop_registry
 from epochbench.timing.network import build_network, count_parameters, tensor_format
 from epochbench.timing.record import Dataset
 
+# What an update reads and writes of every parameter: weight, gradient and moments in, weight and moments out. Momentum
+# has one moment, Adam two. Kernels that go through memory several times move more, which is theirs to avoid.
+MOVED_BY_UPDATE = {"sgd": 5, "adam": 7, "adamw": 7}
 # Batch normalisation in training needs more than one image.
 TRACED_IMAGES = (2, 4)
 
@@ -70,11 +73,16 @@ def _moves_nothing(operator: torch._ops.OpOverload) -> bool:
 
 
 def count_work(
-    model: str, dataset: Dataset, layers: str = "published", memory_format: str = "contiguous"
+    model: str,
+    dataset: Dataset,
+    layers: str = "published",
+    memory_format: str = "contiguous",
+    optimizer: str = "sgd",
 ) -> list[Operator]:
     """Return the operators of a training step of a network: forward, loss, backward and update.
 
-    `layers` and `memory_format` are a cell's columns, so that a cell's own graph counts itself.
+    `layers` and `memory_format` are a cell's columns, so that a cell's own graph counts itself; `optimizer` is the
+    protocol's.
 
     A real pass is traced on a few images and on twice as many: what grows is of the images, the rest is of the step.
     FLOP are torch's own count; every input of an operator is read once and every output written once. Left out: FLOP
@@ -83,8 +91,7 @@ def count_work(
     network = build_network(model, dataset, 0, layers, memory_format).train()
     few, more = (_trace(network, dataset, images, memory_format) for images in TRACED_IMAGES)
     operators = [_scaling(one, other) for one, other in zip(few, more, strict=True)]
-    # Momentum reads weight, gradient and velocity, and writes weight and velocity.
-    return [*operators, Operator("update", 0, 0, weights=5 * count_parameters(network))]
+    return [*operators, Operator("update", 0, 0, weights=MOVED_BY_UPDATE[optimizer] * count_parameters(network))]
 
 
 def _trace(network: nn.Module, dataset: Dataset, count: int, memory_format: str) -> list[_Call]:

@@ -3,7 +3,7 @@
 import math
 
 from epochbench.records.judges import Verdict
-from epochbench.timing.protocol import PUBLISHED_BATCH, PUBLISHED_RATE
+from epochbench.timing.protocol import PUBLISHED_BATCH, PUBLISHED_RATE, Protocol
 from epochbench.timing.record import Record
 
 # Steps at the published rate after which the published network's loss is below chance, on real images and on the
@@ -12,6 +12,8 @@ MIN_STEPS_TO_LEARN = 100
 # A rate that is further above linear scaling can lead anywhere: at batch 10 the published rate, a hundred times what
 # the rule gives, ends in a network that says the same of every image, on a CPU and on an H100 alike.
 MAX_RATE_ABOVE_LINEAR = 10
+# At the rate that is usual for Adam, its updates take a network of this kind about as far.
+ADAM_RATE = 0.001
 # Standard deviations of a guess over so many images; chance reaches it once in 30,000.
 DEVIATIONS_ABOVE_CHANCE = 4
 
@@ -50,16 +52,21 @@ def _reason_not_to_judge(record: Record) -> str | None:
     """Return why learning cannot be asked of this protocol, None where it can."""
     steps = record.protocol.warmup_steps + record.evidence.counted_steps
     rate = record.training.learning_rate or record.protocol.learning_rate
-    above = rate / (PUBLISHED_RATE * record.cell.batch_size / PUBLISHED_BATCH)
+    usual = _usual_rate(record.protocol)
+    above = rate / (usual * record.cell.batch_size / PUBLISHED_BATCH)
     # Rates are products of floating-point numbers.
     if above > MAX_RATE_ABOVE_LINEAR * (1 + 1e-9):
         return (
             f"A learning rate of {rate:g} at batch {record.cell.batch_size} is {above:.0f} times what linear scaling "
             "gives, and may lead anywhere"
         )
-    if round(steps * min(1.0, rate / PUBLISHED_RATE), 6) < MIN_STEPS_TO_LEARN:
+    if round(steps * min(1.0, rate / usual), 6) < MIN_STEPS_TO_LEARN:
         return f"Too few steps at a learning rate of {rate:g} to judge"
     return None
+
+
+def _usual_rate(protocol: Protocol) -> float:
+    return PUBLISHED_RATE if protocol.optimizer == "sgd" else ADAM_RATE
 
 
 def _knows(record: Record, loss: float, accuracy: float, images: int, both: bool = False) -> bool:
