@@ -18,7 +18,11 @@ from epochbench.aggregate.summary import CellSummary, GateDemand, Missing, Summa
 from epochbench.errors import BenchmarkError
 from epochbench.records import gates
 from epochbench.records.exchange import Quarantined
+from epochbench.timing.protocol import HOST
 from epochbench.timing.record import Record, runs_by_cell
+
+# Of the images that stand in for CIFAR-10's.
+STAND_IN_SHAPE, STAND_IN_CLASSES = [3, 32, 32], 10
 
 
 def aggregate(
@@ -51,7 +55,7 @@ def aggregate(
     ]
     cells = _judge_baseline(without_wrong_baselines(cells), settings.baseline)
     leading, used = headline(cells, settings, by_cell), machines(records)
-    notes = [*_synthetic(reference), *reservations(cells, settings), *_disturbed(cells), *notes]
+    notes = [*_about_images(reference), *reservations(cells, settings), *_disturbed(cells), *notes]
     notes += _losses(left_out, failed)
     return Summary(
         dataset=reference.dataset,
@@ -71,9 +75,15 @@ def aggregate(
     )
 
 
-def _synthetic(reference: Record) -> list[str]:
-    """Return a note where the images are made up."""
-    return ["The images are synthetic, a stand-in for CIFAR-10."] if reference.dataset.synthetic else []
+def _about_images(reference: Record) -> list[str]:
+    """Return a note where the images are made up, and one where their way to the device is timed too."""
+    data = reference.dataset
+    meant = (
+        ", a stand-in for CIFAR-10" if (data.image_shape, data.classes) == (STAND_IN_SHAPE, STAND_IN_CLASSES) else ""
+    )
+    made_up = [f"The images are synthetic{meant}."] if data.synthetic else []
+    moved = "The images' way from the host's memory to the device is timed too (dataset.residency: host)."
+    return [*made_up, *([moved] if reference.protocol.residency == HOST else [])]
 
 
 def _disturbed(cells: list[CellSummary]) -> list[str]:

@@ -39,8 +39,9 @@ def _without_speedup(row: CellSummary) -> CellSummary:
 
 
 def is_comparable(record: Record, baseline: Record) -> bool:
-    """Tell whether a ratio of two cells means anything: the same data and the same network."""
-    return (record.dataset.fingerprint, record.cell.model) == (baseline.dataset.fingerprint, baseline.cell.model)
+    """Tell whether a ratio of two cells means anything: the same data in the same place, the same network."""
+    one, other = ((each.dataset.fingerprint, each.cell.model, each.protocol.residency) for each in (record, baseline))
+    return one == other
 
 
 def speedup_over(base: list[Record], runs: list[Record], confidence: float) -> Interval:

@@ -148,6 +148,10 @@ def _flags(runs: list[Record], reference: Record) -> list[str]:
         (first.dataset.synthetic, "synthetic data"),
         (few, f"{len(runs)} run{'s' if len(runs) > 1 else ''} only"),
         (any(run.dataset.fingerprint != reference.dataset.fingerprint for run in runs), "other data than the baseline"),
+        (
+            first.protocol.residency != reference.protocol.residency,
+            f"images begin in the {first.protocol.residency}'s memory",
+        ),
         (first.cell.model != reference.cell.model, "other network than the headline's"),
         (first.cell.batch_size != reference.cell.batch_size, "other batch size than the baseline"),
     )

@@ -69,6 +69,7 @@ def _without_contrast(name: str, old: list[Record], new: list[Record], settings:
         (INVALID, wrong, f"gate failed {'; '.join(wrong)}"),
         (NEW, not old, "not in the base"),
         (MISSING, _data(old) != _data(new), "trained on other data"),
+        (MISSING, _residencies(old) != _residencies(new), "images elsewhere when the clock started"),
         (MISSING, _settings(old) != _settings(new), "the cell sets something else"),
     )
     for verdict, applies, note in reasons:
@@ -87,6 +88,10 @@ def _failed_gates(runs: list[Record], settings: Settings) -> list[str]:
 
 def _data(runs: list[Record]) -> set[str]:
     return {run.dataset.fingerprint for run in runs}
+
+
+def _residencies(runs: list[Record]) -> set[str]:
+    return {run.protocol.residency for run in runs}
 
 
 def _settings(runs: list[Record]) -> set:

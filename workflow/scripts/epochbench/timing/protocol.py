@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 # The published batch size and learning rate, which the linear scaling rule keeps.
 PUBLISHED_BATCH, PUBLISHED_RATE = 1000, 0.01
+# Where the images are when the clock starts: on the device, or in the host's memory.
+DEVICE, HOST = "device", "host"
 
 
 @dataclass(frozen=True)
@@ -12,7 +14,7 @@ class Protocol:
 
     A try that was disturbed is repeated until there were `tries`; before each one the run waits for the machine to be
     quiet, `quiet_seconds` at most in all. `learning_rate` is that of a batch of 1000 images or more where
-    `rate_scaling` is linear, else of any batch.
+    `rate_scaling` is linear, else of any batch. `residency` says where the images are when the clock starts.
     """
 
     warmup_steps: int = 10
@@ -28,6 +30,7 @@ class Protocol:
     tries: int = 1
     quiet_seconds: float = 0.0
     rate_scaling: str = "none"
+    residency: str = DEVICE
 
     def rate(self, batch_size: int) -> float:
         """Return the learning rate of a batch size, by which as many images move the weights as far.

@@ -9,7 +9,7 @@ from epochbench.documents import to_dict
 from epochbench.timing.cell import Cell
 from epochbench.timing.protocol import Protocol
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 # The counted FLOP over the measured peak bound any epoch; the peak itself is known to about this.
 PEAK_UNCERTAINTY = 1.05
 
