@@ -11,7 +11,7 @@ import seaborn as sns
 
 from epochbench import wording
 from epochbench.aggregate.summary import CellSummary, Summary
-from epochbench.report.references import Reference, scaled_references
+from epochbench.report.references import PUBLISHED_SHAPE, Reference, scaled_references
 from epochbench.report.style import (
     COLOURS,
     EDGE,
@@ -209,4 +209,5 @@ def marks_in_words(summary: Summary) -> str:
     """Return what the figure's marks are."""
     confidence = wording.percent(summary.settings.confidence)
     scaled = ", scaled to as many images." if summary.dataset.train_images != PUBLISHED_IMAGES else "."
-    return f"Small dots: every timed epoch. Bars: {confidence} intervals over runs. Diamonds: published{scaled}"
+    told = f"Small dots: every timed epoch. Bars: {confidence} intervals over runs."
+    return f"{told} Diamonds: published{scaled}" if summary.dataset.image_shape == PUBLISHED_SHAPE else told

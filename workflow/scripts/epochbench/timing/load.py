@@ -127,13 +127,13 @@ def _require_room(task: Task, dataset: Dataset, device: Device) -> None:
     shape = "x".join(map(str, dataset.image_shape))
     ways = "" if on_host else "set dataset.residency: host, which keeps them as bytes in the host's memory, or "
     raise BenchmarkError(
-        f"cell '{cell.cell}': {dataset.train_images:,} training images of {shape} take {_gigabytes(needed)} on "
-        f"{place}, which has {_gigabytes(free)} free; {ways}train on fewer or smaller images"
+        f"cell '{cell.cell}': {dataset.train_images:,} training images of {shape} take {_in_words(needed)} on "
+        f"{place}, which has {_in_words(free)} free; {ways}train on fewer or smaller images"
     )
 
 
-def _gigabytes(count: float) -> str:
-    return f"{count / 1e9:,.1f} GB"
+def _in_words(count: float) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
 def load_split(
