@@ -1,5 +1,6 @@
 """Images that lie in the host's memory when the clock starts, and images that have no room where they should lie."""
 
+import html
 from dataclasses import replace
 
 import pytest
@@ -155,4 +156,6 @@ def test_the_page_names_other_images_and_draws_no_published_result_of_others(tmp
     page = (tmp_path / "index.html").read_text()
     assert "An image has 3 x 224 x 224 values and is of one of 1,000 classes." in page
     assert "Flux.jl" not in page
+    made = "{shape: 3x224x224, classes: 1000, train_images: 50000, test_images: 10000}"
+    assert f"make run ARGS=\"--config dataset='{{source: synthetic, synthetic: {made}}}'\"" in html.unescape(page)
     assert "The images are synthetic." in summary.notes

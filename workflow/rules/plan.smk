@@ -213,7 +213,11 @@ def local_archive(wildcards):
     if not archive or is_url(archive):
         return []
     place = Path(archive).expanduser()
-    return [local(str(path)) for path in sorted(place.iterdir())] if place.is_dir() else local(archive)
+    return (
+        [local(str(path)) for path in sorted(place.iterdir())]
+        if place.is_dir()
+        else local(archive)
+    )
 
 
 def wanted_archive(wildcards):
