@@ -65,6 +65,7 @@ def test_every_import_of_the_package_is_a_named_package():
 
     modules = {
         "yaml": "pyyaml",
+        "PIL": "pillow",
         "pynvml": "nvidia-ml-py",
         "markupsafe": "jinja2",
         "triton": "torch",

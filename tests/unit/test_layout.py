@@ -210,9 +210,10 @@ DATA_SET = '''
 
 import numpy as np
 
+from epochbench.datasets import File
 from epochbench.images import Images, Splits
 
-TITLE, URL, MD5 = "Bars", "http://127.0.0.1:9/bars.npz", "0" * 32
+TITLE, FILES = "Bars", (File("http://127.0.0.1:9/bars.npz", "0" * 32),)
 
 
 def read_archive(path):

@@ -37,6 +37,12 @@ def reference_threads(device):
     return 1 if takes_whole_node(device) else cores
 
 
+def sharding_threads(wildcards):
+    """Read an archive with two; decode or make images with every core here."""
+    planned = datasets.plan_settings(config["dataset"]) is not None
+    return workflow.cores if planned and runs_here() else 2
+
+
 def cores_asked(device):
     """Return what the config says of a device's cores; a whole node of unknown size is Slurm's to give alone."""
     cores = config["cluster"][f"{device}_cores"]

@@ -8,9 +8,10 @@ import functools
 import json
 import random
 
+from epochbench import datasets
 from epochbench.config import protocol, resolve_config
 from epochbench.errors import BenchmarkError
-from epochbench.files import is_url
+from epochbench.files import digest_of_folder, is_url
 from epochbench.shard.provenance import code_digest as sharding_digest
 from epochbench.sheets import read_cells, read_labels
 from epochbench.timing import provenance, stack
@@ -84,6 +85,8 @@ def why_left_out(cell):
 
     On a cluster nobody knows the job's processor beforehand: it would fail there, or imitate bf16 many times slower.
     """
+    if cell.execution == "epoch_graph" and config["dataset"]["residency"] == "host":
+        return "an epoch's graph keeps its batches on the device, and dataset.residency is host"
     choice = config["devices"]["cpu_bf16"]
     if (cell.device, cell.precision) != ("cpu", "bf16") or choice == "require":
         return None
@@ -195,20 +198,37 @@ def notes_on_gpu():
 
 
 def local_archive(wildcards):
-    """Return the archive as an input where it is a file of the user's."""
+    """Return the archive as an input where it is a file of the user's, or each file of a folder."""
     archive = config["dataset"]["archive"]
-    return local(archive) if archive and not is_url(archive) else []
+    if not archive or is_url(archive):
+        return []
+    place = Path(archive).expanduser()
+    return (
+        [local(str(path)) for path in sorted(place.iterdir())]
+        if place.is_dir()
+        else local(archive)
+    )
 
 
 def wanted_archive(wildcards):
     """Return what decides which archive is acquired."""
-    keys = ("source", "archive", "sha256", "mirrors", "when_unreachable", "synthetic")
-    return {key: config["dataset"][key] for key in keys}
+    dataset = config["dataset"]
+    keys = ("source", "archive", "sha256", "mirrors", "when_unreachable")
+    stand_in = {key: dataset["synthetic"][key] for key in ("images_per_batch", "seed")}
+    plan = datasets.plan_settings(dataset)
+    return {key: dataset[key] for key in keys} | {"synthetic": stand_in, "plan": plan}
+
+
+def state_of_folder(wildcards):
+    """Return a word that changes with any image of the user's folder, None without one."""
+    dataset = config["dataset"]
+    wanted = dataset["source"] == "folder"
+    return digest_of_folder(dataset["folder"]["path"]) if wanted else None
 
 
 def code_of_shards(wildcards):
     """Return the digest of the code that reads and writes the images: another one makes the shards anew."""
-    return sharding_digest(config["dataset"]["source"])
+    return sharding_digest(datasets.layout_of(config["dataset"]))
 
 
 def cell_of(wildcards):

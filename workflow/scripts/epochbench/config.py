@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -51,14 +52,15 @@ def _schema() -> dict:
     """Return the config's schema, with the data sets that there are files of."""
     schema = copy.deepcopy(load_schema("config"))
     source = schema["properties"]["dataset"]["properties"]["source"]
-    source["enum"] = [*datasets.names(), datasets.SYNTHETIC]
+    source["enum"] = list(datasets.names())
     return schema
 
 
 def protocol(config: dict) -> Protocol:
     """Return what a run must know of the config."""
     known = {field.name for field in fields(Protocol)}
-    values = config["timing"] | config["optimizer"] | {"optimizer": config["optimizer"]["name"]}
+    values = config["timing"] | config["optimizer"]
+    values |= {"optimizer": config["optimizer"]["name"], "residency": config["dataset"]["residency"]}
     return Protocol(**{key: value for key, value in values.items() if key in known})
 
 
@@ -69,10 +71,14 @@ def _check_dataset(dataset: dict) -> list[str]:
         problems.append(f"dataset.sha256: empty, but dataset.archive is '{archive}'; name the checksum it must have")
     if sha256 and not archive:
         problems.append("dataset.sha256: given without dataset.archive; name the archive, or leave the checksum out")
-    if archive and not is_url(archive) and not _is_file(archive):
+    if archive and not is_url(archive) and not _is_file(archive) and not _is_folder(archive):
         problems.append(f"dataset.archive: there is no file '{archive}'")
-    if archive and dataset["source"] == datasets.SYNTHETIC:
-        problems.append(f"dataset.archive: '{archive}' is named, but dataset.source is synthetic; choose one")
+    if archive and dataset["source"] in dataset:
+        problems.append(f"dataset.archive: '{archive}' is named, but dataset.source is {dataset['source']}; choose one")
+    if dataset["source"] == "folder" and not (path := dataset["folder"]["path"]):
+        problems.append("dataset.folder.path: empty, but dataset.source is folder; name a folder of class folders")
+    elif dataset["source"] == "folder" and not _is_folder(path):
+        problems.append(f"dataset.folder.path: there is no folder '{path}'")
     return problems
 
 
@@ -82,8 +88,17 @@ def _missing_files(key: str, paths: list[str]) -> list[str]:
 
 def _is_file(path: str) -> bool:
     """Tell whether a path leads to a file; a path that cannot be one (a NUL, too long, nobody's home) does not."""
+    return _is(Path.is_file, path)
+
+
+def _is_folder(path: str) -> bool:
+    """Tell whether a path leads to a folder."""
+    return _is(Path.is_dir, path)
+
+
+def _is(kind: Callable[[Path], bool], path: str) -> bool:
     try:
-        return Path(path).expanduser().is_file()
+        return kind(Path(path).expanduser())
     except (OSError, ValueError, RuntimeError):
         return False
 

@@ -20,7 +20,11 @@ from epochbench.aggregate.summary import CellSummary, GateDemand, Missing, Summa
 from epochbench.errors import BenchmarkError
 from epochbench.records import gates
 from epochbench.records.exchange import Quarantined
-from epochbench.timing.record import Record, runs_by_cell
+from epochbench.timing.protocol import HOST
+from epochbench.timing.record import Dataset, Record, runs_by_cell
+
+# Of the images that stand in for CIFAR-10's.
+STAND_IN_SHAPE, STAND_IN_CLASSES = [3, 32, 32], 10
 
 
 def aggregate(
@@ -55,7 +59,7 @@ def aggregate(
     cells = with_accuracy(cells, everyone, settings)
     leading, used = headline(cells, settings, by_cell, plan), machines(records)
     notes = [
-        *_synthetic(reference),
+        *_about_images(reference),
         *_otherwise_updated(reference),
         *reservations(cells, settings),
         *_disturbed(cells),
@@ -83,9 +87,17 @@ def aggregate(
     )
 
 
-def _synthetic(reference: Record) -> list[str]:
-    """Return a note where the images are made up."""
-    return ["The images are synthetic, a stand-in for CIFAR-10."] if reference.dataset.synthetic else []
+def is_stand_in(data: Dataset) -> bool:
+    """Tell whether images are those that stand in for CIFAR-10's."""
+    return data.synthetic and (data.image_shape, data.classes) == (STAND_IN_SHAPE, STAND_IN_CLASSES)
+
+
+def _about_images(reference: Record) -> list[str]:
+    """Return a note where the images are made up, and one where their way to the device is timed too."""
+    meant = ", a stand-in for CIFAR-10" if is_stand_in(reference.dataset) else ""
+    made_up = [f"The images are synthetic{meant}."] if reference.dataset.synthetic else []
+    moved = "The images' way from the host's memory to the device is timed too (dataset.residency: host)."
+    return [*made_up, *([moved] if reference.protocol.residency == HOST else [])]
 
 
 def _otherwise_updated(reference: Record) -> list[str]:

@@ -40,9 +40,12 @@ def _without_speedup(row: CellSummary) -> CellSummary:
 
 
 def is_comparable(record: Record, baseline: Record) -> bool:
-    """Tell whether a ratio of two cells means anything: the same data, network and optimiser."""
-    one, other = ((each.dataset.fingerprint, each.cell.model, each.protocol.optimizer) for each in (record, baseline))
-    return one == other
+    """Tell whether a ratio of two cells means anything: the same data in the same place, network and optimiser."""
+
+    def trained(one: Record) -> tuple:
+        return one.dataset.fingerprint, one.cell.model, one.protocol.optimizer, one.protocol.residency
+
+    return trained(record) == trained(baseline)
 
 
 def speedup_over(

@@ -155,6 +155,10 @@ def _flags(runs: list[Record], base: list[Record] | None, reference: Record) -> 
         (first.dataset.synthetic, "synthetic data"),
         (few, f"{len(runs)} run{'s' if len(runs) > 1 else ''} only"),
         (any(run.dataset.fingerprint != reference.dataset.fingerprint for run in runs), "other data than the baseline"),
+        (
+            first.protocol.residency != reference.protocol.residency,
+            f"images begin in the {first.protocol.residency}'s memory",
+        ),
         (first.cell.model != reference.cell.model, "other network than the headline's"),
         (first.protocol.optimizer != reference.protocol.optimizer, "other optimiser than the baseline"),
         (first.cell.batch_size != reference.cell.batch_size, "other batch size than the baseline"),

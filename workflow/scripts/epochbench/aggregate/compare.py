@@ -73,6 +73,7 @@ def _without_contrast(name: str, old: list[Record], new: list[Record], settings:
         (NEW, not old, "not in the base"),
         (MISSING, _data(old) != _data(new), "trained on other data"),
         (MISSING, _optimizers(old) != _optimizers(new), "trained by another optimiser"),
+        (MISSING, _residencies(old) != _residencies(new), "images elsewhere when the clock started"),
         (MISSING, _settings(old) != _settings(new), "the cell sets something else"),
     )
     for verdict, applies, note in reasons:
@@ -95,6 +96,10 @@ def _data(runs: list[Record]) -> set[str]:
 
 def _optimizers(runs: list[Record]) -> set[str]:
     return {run.protocol.optimizer for run in runs}
+
+
+def _residencies(runs: list[Record]) -> set[str]:
+    return {run.protocol.residency for run in runs}
 
 
 def _settings(runs: list[Record]) -> set:

@@ -11,7 +11,7 @@ import seaborn as sns
 
 from epochbench import wording
 from epochbench.aggregate.summary import CellSummary, Summary
-from epochbench.report.references import Reference, scaled_references
+from epochbench.report.references import PUBLISHED_SHAPE, Reference, scaled_references
 from epochbench.report.style import (
     COLOURS,
     EDGE,
@@ -211,4 +211,5 @@ def marks_in_words(summary: Summary) -> str:
         f" Bars: {wording.percent(summary.settings.confidence)} intervals over runs." if summary.has_intervals else ""
     )
     scaled = ", scaled to as many images." if summary.dataset.train_images != PUBLISHED_IMAGES else "."
-    return f"Small dots: every timed epoch.{bars} Diamonds: published{scaled}"
+    told = f"Small dots: every timed epoch.{bars}"
+    return f"{told} Diamonds: published{scaled}" if summary.dataset.image_shape == PUBLISHED_SHAPE else told

@@ -14,6 +14,7 @@ from epochbench.report.figure import marks_in_words
 from epochbench.report.references import scaled_references
 from epochbench.report.style import Figure, on_page
 from epochbench.report.templating import template
+from epochbench.shard.samples import COLUMNS
 
 # A PNG begins with its signature and the length and name of its first block, then width and height, 4 bytes each.
 PNG_SIZE = 16
@@ -38,6 +39,9 @@ def render_page(summary: Summary, published: list[dict], pictures: Pictures) -> 
         ratios=share.ratios(summary),
         two_lines=share.two_lines(summary),
         images=wording.count(summary.dataset.train_images),
+        shape=" x ".join(map(str, summary.dataset.image_shape)),
+        classes=wording.count(summary.dataset.classes),
+        sampled=_sampled(summary),
         speedup=_both_forms(pictures.speedup, "s"),
         alternative=_alternative(summary),
         caption=marks_in_words(summary),
@@ -109,6 +113,12 @@ def _both_forms(figure: Figure, prefix: str) -> dict[str, Markup]:
     """Return a figure's two forms as the page embeds them; each form's ids are its own."""
     texts = {form: on_page(svg, f"{prefix}{form[0]}") for form, svg in figure._asdict().items()}
     return {form: Markup(svg) for form, svg in texts.items()}  # noqa: S704 - matplotlib escapes its texts
+
+
+def _sampled(summary: Summary) -> str:
+    """Return of which classes the picture shows images: of the 10, or of the first 20 of 1,000."""
+    classes = wording.count(summary.dataset.classes)
+    return f"the first {COLUMNS} of {classes}" if summary.dataset.classes > COLUMNS else f"the {classes}"
 
 
 def _samples(png: bytes) -> dict[str, str | int]:

@@ -9,9 +9,12 @@ from torch.nn import functional
 from epochbench.timing.device import Device, autocast
 from epochbench.timing.load import load_split
 from epochbench.timing.network import tensor_format
+from epochbench.timing.protocol import DEVICE
 from epochbench.timing.task import Task
 
 EVALUATION_BATCH = 1000
+# Of large images as many as take no more room than those.
+EVALUATION_VALUES = EVALUATION_BATCH * 3 * 32 * 32
 # Enough to tell what was learned from chance, and soon done.
 EVALUATED_TRAIN_IMAGES = 2000
 
@@ -45,7 +48,8 @@ def _of_split(
     task: Task, network: nn.Module, device: Device, split: str, limit: int | None
 ) -> tuple[float, float, int]:
     """Return accuracy and mean cross-entropy on the first images of a split, and how many they are."""
-    images, labels = load_split(task.manifest, split, device.torch_device, limit)
+    place = device.torch_device if task.protocol.residency == DEVICE else "cpu"
+    images, labels = load_split(task.manifest, split, place, limit)
     images = images.contiguous(memory_format=tensor_format(task.cell.memory_format))
     return *of_images(task, network, device, images, labels), len(labels)
 
@@ -57,7 +61,9 @@ def of_images(
     network.eval()
     correct = loss = 0.0
     with torch.inference_mode(), autocast(device, task.cell.precision):
-        for batch, truth in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
+        size = max(1, min(EVALUATION_BATCH, EVALUATION_VALUES // images[0].numel()))
+        for batch, truth in zip(images.split(size), labels.split(size), strict=True):
+            batch, truth = batch.to(device.torch_device), truth.to(device.torch_device)
             logits = network(batch).float()
             correct += int((logits.argmax(dim=1) == truth).sum())
             loss += float(functional.cross_entropy(logits, truth, reduction="sum"))

@@ -13,7 +13,7 @@ from epochbench.timing.device import Device
 from epochbench.timing.devices import open_device
 from epochbench.timing.evaluate import NOT_EVALUATED, Evaluation, evaluate
 from epochbench.timing.failures import plain_failures, plain_network
-from epochbench.timing.load import Batches, dataset_of, load_batches
+from epochbench.timing.load import Batches, count_images, dataset_of, load_batches
 from epochbench.timing.machine import host
 from epochbench.timing.network import build_network, count_parameters
 from epochbench.timing.process import keep_freed_memory, seconds_since_start
@@ -57,7 +57,7 @@ def _measure(task: Task, team: Team, console: TextIO | None) -> Measurement:
     training = _training(task, team, network, batches, warmup, timed, evaluation, last.peak_memory_bytes)
     conditions = _conditions(task, team, device, load_average, timed)
     checked = _evidence(task, team, device, network, warmup, timed, evaluation)
-    images = sum(len(labels) for _, labels in batches) * team.size
+    images = count_images(batches) * team.size
     timing = replace(
         _timing(warmup, timed, start_seconds, load_seconds, images),
         evaluation_seconds=evaluation_seconds,

@@ -10,7 +10,9 @@ PUBLISHED_BATCH, PUBLISHED_RATE = 1000, 0.01
 ADAM_SECOND_BETA, ADAM_EPSILON = 0.999, 1e-8
 PLAIN_SGD = "sgd without weight decay"
 # Fields that came with version 5 of the records; their defaults are what was done before.
-LATER = ("optimizer", "weight_decay", "fused", "until_accuracy", "until_epochs")
+LATER = ("optimizer", "weight_decay", "fused", "until_accuracy", "until_epochs", "residency")
+# Where the images are when the clock starts: on the device, or in the host's memory.
+DEVICE, HOST = "device", "host"
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Protocol:
     quiet, `quiet_seconds` at most in all. `learning_rate` is that of a batch of 1000 images or more where
     `rate_scaling` is not none, else of any batch. `fused` is "always" for an update in one kernel on every cell, "auto"
     where steps are captured or in fp16. After the timed epochs a run trains anew until the test accuracy is
-    `until_accuracy`, `until_epochs` at most; 0 asks for none.
+    `until_accuracy`, `until_epochs` at most; 0 asks for none. `residency` says where the images are when the clock
+    starts.
     """
 
     warmup_steps: int = 10
@@ -42,6 +45,7 @@ class Protocol:
     fused: str = "auto"
     until_accuracy: float = 0.0
     until_epochs: int = 100
+    residency: str = DEVICE
 
     def rate(self, batch_size: int) -> float:
         """Return the learning rate of a batch size, by which as many images move the weights as far.

@@ -63,13 +63,14 @@ class Timed:
 def warm_up(task: Task, step: Step, network: nn.Module, batches: Batches, device: Device) -> Warmup:
     """Take the first steps, each timed by itself; every batch shape is seen, so nothing is compiled later."""
     count = max(1, task.protocol.warmup_steps)
-    chosen = [batches[index % len(batches)] for index in range(count)]
+    chosen = [index % len(batches) for index in range(count)]
     if len(batches[-1][1]) != len(batches[0][1]):
-        chosen.append(batches[-1])
+        chosen.append(len(batches) - 1)
     checked = min(len(batches), evidence.steps_to_check(task.cell.batch_size, count))
     before = reference.weights(network)
     seconds, losses, updates = [], [], []
-    for images, labels in chosen:
+    for number in chosen:
+        images, labels = batches[number]
         device.start()
         with plain_network(task.cell, images.shape[1:]):
             loss = step.take(images, labels)

@@ -9,7 +9,7 @@ from torch import nn
 from epochbench.timing import quiet, stopwatch
 from epochbench.timing.calibrate import calibrated
 from epochbench.timing.device import Device
-from epochbench.timing.load import Batches
+from epochbench.timing.load import Batches, count_images
 from epochbench.timing.record import Limit, Peaks, Try
 from epochbench.timing.step import Step
 from epochbench.timing.task import Task
@@ -67,7 +67,7 @@ def _attempt(
     timed = stopwatch.time_epochs(task, team, step, network, batches, device, console)
     peak_memory_bytes = team.total([device.peak_memory_bytes()])[0]
     started = time.perf_counter()
-    images = sum(len(labels) for _, labels in batches) * team.size
+    images = count_images(batches) * team.size
     peaks, limit = calibrated(task, team, device, images, min(timed.epoch_seconds))
     seconds = round(time.perf_counter() - started, 3)
     return Attempt(timed, peak_memory_bytes, peaks, limit, seconds, _noted(task, team, timed, peaks))

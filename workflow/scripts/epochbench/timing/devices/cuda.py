@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, MutableMapping
 from functools import cache
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from epochbench.errors import BenchmarkError
 from epochbench.timing.cell import Cell
@@ -17,6 +18,9 @@ from epochbench.timing.devices.cpu import host_flags
 from epochbench.timing.machine import nvidia
 from epochbench.timing.machine.watch import Watching, watched
 from epochbench.timing.record import Gpu, GpuState
+
+if TYPE_CHECKING:
+    import torch
 
 SERVES = "gpu"
 # PyTorch's own advice before a capture: a few steps on a side stream.
@@ -96,6 +100,7 @@ class CudaDevice(Device):
 
         self.torch = torch
         self.torch_device = torch.device("cuda", index)
+        self._side = None
         torch.accelerator.set_device_index(index)
 
     def synchronize(self) -> None:
@@ -120,6 +125,30 @@ class CudaDevice(Device):
     def peak_memory_bytes(self) -> int:
         """Return the largest memory so far that tensors held on the device."""
         return self.torch.accelerator.max_memory_allocated(self.torch_device)
+
+    def free_memory_bytes(self) -> int:
+        """Return the card's memory that nobody holds."""
+        return self.torch.cuda.mem_get_info(self.torch_device)[0]
+
+    def pinned(self, tensor: "torch.Tensor") -> "torch.Tensor":
+        """Return a tensor in memory that the kernel keeps in place, so that the card copies it while others work."""
+        return tensor.pin_memory()
+
+    def ahead(self, work: Callable[[], tuple]) -> Callable[[], tuple]:
+        """Begin some work on a stream of its own; whoever takes its tensors has the main stream wait for it."""
+        self._side = self._side or self.torch.cuda.Stream(self.torch_device)
+        with self.torch.cuda.stream(self._side):
+            tensors = work()
+            done = self._side.record_event()
+
+        def taken() -> tuple:
+            main = self.torch.cuda.current_stream(self.torch_device)
+            main.wait_event(done)
+            for tensor in tensors:
+                tensor.record_stream(main)  # its memory is not used again before the step that reads it is done
+            return tensors
+
+        return taken
 
     def computes_bf16(self) -> bool:
         """Tell whether the card computes in bf16 itself."""

@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import platform
+import re
 import resource
 import subprocess
 import time
@@ -34,6 +35,22 @@ def _cgroup_quota() -> int | None:
     """Return the CPU quota of this process's cgroup in whole cores, rounded down but at least 1; None if unlimited."""
     quotas = [quota for folder in _cgroup_folders() if (quota := _read_quota(folder))]
     return max(1, math.floor(min(quotas))) if quotas else None
+
+
+def free_memory_bytes() -> int:
+    """Return the memory that this process may still take: the machine's, or what its cgroups (version 2) leave it."""
+    rooms = [room for folder in _cgroup_folders() if (room := _room_in(folder)) is not None]
+    return max(0, min([psutil.virtual_memory().available, *rooms]))
+
+
+def _room_in(folder: Path) -> int | None:
+    """Return what one cgroup's limit leaves beside memory in use, None without a limit; cached files give way."""
+    try:
+        limit, used = int((folder / "memory.max").read_text()), int((folder / "memory.current").read_text())
+        cached = re.search(r"^file (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
+    except (OSError, ValueError):
+        return None
+    return limit - used + int(cached[1] if cached else 0)
 
 
 def _cgroup_folders(root=Path("/sys/fs/cgroup")):
