@@ -92,5 +92,9 @@ def _limit_from_version_3(old: dict) -> dict:
     return renamed | {"launches_per_epoch": None, "operators": []}
 
 
+def _from_version_4(old: dict) -> dict:
+    return old | {"schema_version": 5, "network": None}
+
+
 # From version 1 to 2, from 2 to 3, and so on.
-STEPS = (_from_version_1, _from_version_2, _from_version_3)
+STEPS = (_from_version_1, _from_version_2, _from_version_3, _from_version_4)

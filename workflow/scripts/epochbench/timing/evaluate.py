@@ -7,8 +7,9 @@ from torch import nn
 from torch.nn import functional
 
 from epochbench.timing.device import Device, autocast
-from epochbench.timing.load import load_split
-from epochbench.timing.network import tensor_format
+from epochbench.timing.failures import plain_network
+from epochbench.timing.load import dataset_of, load_split
+from epochbench.timing.network import read_by
 from epochbench.timing.task import Task
 
 EVALUATION_BATCH = 1000
@@ -37,8 +38,9 @@ NOT_EVALUATED = Evaluation(0.0, 0.0, 0.0, 0.0, 0)
 def evaluate(task: Task, network: nn.Module, device: Device) -> Evaluation:
     """Evaluate the network as it is after the timed epochs."""
     network.eval()
-    train_accuracy, train_loss, count = _of_split(task, network, device, "train", EVALUATED_TRAIN_IMAGES)
-    accuracy, loss, _ = _of_split(task, network, device, "test", None)
+    with plain_network(task.cell, dataset_of(task.manifest).image_shape):
+        train_accuracy, train_loss, count = _of_split(task, network, device, "train", EVALUATED_TRAIN_IMAGES)
+        accuracy, loss, _ = _of_split(task, network, device, "test", None)
     return Evaluation(accuracy, loss, train_accuracy, train_loss, count)
 
 
@@ -47,7 +49,7 @@ def _of_split(
 ) -> tuple[float, float, int]:
     """Return accuracy and mean cross-entropy on the first images of a split, and how many they are."""
     images, labels = load_split(task.manifest, split, device.torch_device, limit)
-    images = images.contiguous(memory_format=tensor_format(task.cell.memory_format))
+    images = read_by(images, task.cell.model, dataset_of(task.manifest), task.cell.memory_format)
     correct = loss = 0.0
     with torch.inference_mode(), autocast(device, task.cell.precision):
         for batch, truth in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):

@@ -38,14 +38,14 @@ def load_batches(task: Task, team: Team, device: Device) -> tuple[Batches, float
     """
     device.start()
     images, labels = load_split(task.manifest, "train", device.torch_device)
-    cell = task.cell
+    cell, dataset = task.cell, dataset_of(task.manifest)
     if cell.batch_size > len(labels) or len(labels) % cell.batch_size % cell.processes:
         raise BenchmarkError(
             f"cell '{cell.cell}': batch_size {cell.batch_size} with {cell.processes} processes does not fit "
             f"{len(labels)} training images; choose at most as many, and divisible by the processes"
         )
     batches = [
-        (arranged(_share(batch, team), cell.model, cell.memory_format), _share(truth, team))
+        (arranged(_share(batch, team), cell.model, dataset, cell.memory_format), _share(truth, team))
         for batch, truth in zip(images.split(cell.batch_size), labels.split(cell.batch_size), strict=True)
     ]
     return batches, device.stop().wall_seconds

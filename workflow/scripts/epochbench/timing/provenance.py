@@ -21,7 +21,7 @@ HOME = FOLDER.parents[3]
 UNPACKED = re.compile("[0-9a-f]{40}")
 # What this folder calls elsewhere, and what decides a number there: which way a network goes by default, which shards
 # are read, what becomes of a task on its way to a worker.
-BESIDE = ("documents.py", "networks/__init__.py", "shard/manifest.py")
+BESIDE = ("documents.py", "foreign.py", "networks/__init__.py", "shard/manifest.py")
 
 
 @cache
@@ -29,8 +29,9 @@ def code_digest(model: str) -> str:
     """Return the SHA-256 of what decides a cell's timing: this folder, what it calls, and its network's own files."""
     package, digest = FOLDER.parent, hashlib.sha256()
     beside = [package / name for name in BESIDE]
-    for path in [*sorted(FOLDER.rglob("*.py")), *beside, *networks.sources(model)]:
-        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes() + b"\0")
+    own = [(str(path.relative_to(package)), path.read_bytes()) for path in [*sorted(FOLDER.rglob("*.py")), *beside]]
+    for name, content in [*own, *networks.contents(model)]:
+        digest.update(name.encode() + b"\0" + content + b"\0")
     return digest.hexdigest()[:16]
 
 

@@ -9,7 +9,7 @@ from epochbench.documents import to_dict
 from epochbench.timing.cell import Cell
 from epochbench.timing.protocol import Protocol
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 # The counted FLOP over the measured peak bound any epoch; the peak itself is known to about this.
 PEAK_UNCERTAINTY = 1.05
 
@@ -253,6 +253,24 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Network:
+    """What was found out about the network before it was timed, from a few images.
+
+    `randomness` is none where training draws no random numbers, "switched off" where it draws them but for the check of
+    its first steps, and "always" where it draws them even then. `unreached` are the parameters that no gradient
+    reaches, `state` how many buffers training moves, such as batch normalisation's. `unchecked` says why its first
+    steps are not compared with float64, None where they are.
+    """
+
+    source: str
+    randomness: str
+    unreached: list[str]
+    state: int
+    own_loss: bool
+    unchecked: str | None = None
+
+
+@dataclass(frozen=True)
 class Finding:
     """What a gate found; `passed` is None where it could not be judged."""
 
@@ -295,6 +313,7 @@ class Record:
     stack: Stack | None = None
     first_runs: int | None = None
     tries: list[Try] = field(default_factory=list)
+    network: Network | None = None
     gates: list[Finding] = field(default_factory=list)
     checksum: str = ""
     schema_version: int = SCHEMA_VERSION

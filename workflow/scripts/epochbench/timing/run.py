@@ -41,5 +41,6 @@ def run_cell(task: Task, lock_wait_seconds: float = 0.0, console: TextIO | None 
         stack=measurement.stack,
         first_runs=task.first_runs,
         tries=measurement.tries,
+        network=measurement.network,
     )
     return seal(record)

@@ -14,7 +14,7 @@ from epochbench.timing.device import Device, Elapsed
 from epochbench.timing.failures import plain_network
 from epochbench.timing.load import Batches
 from epochbench.timing.machine import energy, host
-from epochbench.timing.network import trained
+from epochbench.timing.network import count_parameters, trained
 from epochbench.timing.record import GpuState, GpuWatch
 from epochbench.timing.step import Step
 from epochbench.timing.stopping import enough
@@ -65,7 +65,8 @@ def warm_up(task: Task, step: Step, network: nn.Module, batches: Batches, device
     chosen = [batches[index % len(batches)] for index in range(count)]
     if len(batches[-1][1]) != len(batches[0][1]):
         chosen.append(batches[-1])
-    checked = min(len(batches), evidence.steps_to_check(task.cell.batch_size, count))
+    checked = evidence.steps_to_check(task.cell.batch_size, count, count_parameters(network))
+    checked = min(len(batches), checked)
     before = reference.weights(network)
     seconds, losses, updates = [], [], []
     for images, labels in chosen:

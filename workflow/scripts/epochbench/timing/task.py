@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from epochbench.timing.cell import Cell
 from epochbench.timing.protocol import Protocol
-from epochbench.timing.record import Conditions, Evidence, Gpu, Limit, Peaks, Stack, Timing, Training, Try
+from epochbench.timing.record import Conditions, Evidence, Gpu, Limit, Network, Peaks, Stack, Timing, Training, Try
 
 
 @dataclass(frozen=True)
@@ -37,3 +37,4 @@ class Measurement:
     limit: Limit
     tries: list[Try]
     stack: Stack
+    network: Network
