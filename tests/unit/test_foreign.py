@@ -182,8 +182,8 @@ def test_a_network_may_read_what_is_no_image_and_have_a_loss_of_its_own(manifest
     assert fired(made) == set()
     assert judged(made)["same arithmetic"][0] is True
     assert made.network.own_loss is True
-    # 16 tokens of 8 bytes and a label, and every weight once.
-    assert made.limit.compulsory_bytes_per_epoch == 500 * (16 * 8 + 8) + 4 * made.training.parameters
+    # 16 tokens of 8 bytes and a label; of every weight what its update reads and writes.
+    assert made.limit.compulsory_bytes_per_epoch == 500 * (16 * 8 + 8) + 5 * 4 * made.training.parameters
     before, others = code_digest(model), code_digest("lenet")
     code_digest.cache_clear()
     (tmp_path / "blocks.py").write_text(BLOCKS + "# changed\n")
@@ -267,7 +267,7 @@ SHEET = "cell\tdevice\tmodel\na\tcpu\t{}\n"
 UNREADABLE = {
     "no file": (None, "network", r"there is no file '.*mine\.py', neither here nor in"),
     "no such factory": (PLAIN, "other", r"defines no 'other'; it defines network, nn"),
-    "no Python": ("def network(:", "network", r"mine\.py, line 1: not readable as Python"),
+    "no Python": ("def network(:", "network", r"mine\.py: not readable as Python \(line 1: "),
 }
 
 

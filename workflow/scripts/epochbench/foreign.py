@@ -167,9 +167,8 @@ def parsed(path: Path, named: str) -> ast.Module:
     try:
         return ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError) as error:
-        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        reason = error.msg if isinstance(error, SyntaxError) else error
-        raise BenchmarkError(f"{named}{line}: not readable as Python ({reason})") from error
+        line = f"line {error.lineno}: {error.msg}" if getattr(error, "lineno", None) else error
+        raise BenchmarkError(f"{named}: not readable as Python ({line})") from error
 
 
 def _defined(path: Path) -> set[str] | None:
