@@ -129,7 +129,7 @@ def test_numbers_given_on_the_command_line_are_numbers():
     [
         ("a\ttpu", "cells.tsv, row 'a': device 'tpu' is not one of cpu, gpu"),
         ("a\tcpu\t\tbf15", "cells.tsv, row 'a': precision 'bf15' is not one of fp32, tf32, bf16, fp16"),
-        ("a\tcpu\tvgg", "cells.tsv, row 'a': model 'vgg' is not one of lenet, resnet18"),
+        ("a\tcpu\tvgg", "cells.tsv, row 'a': model 'vgg' is neither one of lenet, resnet18 nor torchvision:NAME"),
         ("a\tcpu\t\t\t-5", "cells.tsv, row 'a': batch_size -5 is less than 1"),
         ("a\tcpu\t\t\tmany", "cells.tsv, row 'a': batch_size 'many' is not of type integer"),
         ("a\tcpu\t\t\t\t\tsome", "cells.tsv, row 'a': threads 'some' is neither a whole number from 1 on"),

@@ -26,7 +26,7 @@ FLOORS = (
     ("datasets",),
     ("acquire",),
     ("shard",),
-    ("networks",),
+    ("foreign", "networks"),
     ("timing",),
     ("columns",),
     ("records",),

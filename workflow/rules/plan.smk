@@ -19,7 +19,7 @@ from epochbench.timing.devices import accelerators, lacking, unseen
 
 try:
     config.update(resolve_config(config, HOME))
-    CELLS = {cell.cell: cell for cell in read_cells(config["cells"])}
+    CELLS = {cell.cell: cell for cell in read_cells(config["cells"], config["columns"])}
     LABELS = read_labels(config["cells"])
 except BenchmarkError as mistake:
     # The traceback of the check would bury the lines that matter.

@@ -46,6 +46,10 @@ def _sheet_rule(name: str) -> dict:
     if words and "integer" in types:
         number = {"type": "integer", "minimum": declared.minimum}
         return rules | {"anyOf": [number, {"enum": [*([declared.empty] if declared.empty else []), *words, None]}]}
+    if words and declared.pattern:
+        return rules | {
+            "anyOf": [{"enum": words}, {"type": types, "pattern": declared.pattern, "title": declared.forms}]
+        }
     if words:
         return rules | {"enum": words}
     bounds = {"pattern": declared.pattern, "minimum": declared.minimum}

@@ -121,7 +121,7 @@ def _check_timing(timing: dict) -> list[str]:
 
 
 def _check_sheets(config: dict) -> list[str]:
-    cells, problems = parse_cells(config["cells"])
+    cells, problems = parse_cells(config["cells"], config["columns"])
     problems = problems + parse_published(config["published"])[1]
     return problems or _check_named(config, [cell.cell for cell in cells]) + _check_by_hand(config, cells)
 

@@ -86,4 +86,6 @@ def _allowed(rule: dict) -> str:
     """Return one alternative of several in words."""
     if "enum" in rule:
         return f"one of {', '.join(str(value) for value in rule['enum'] if value is not None)}"
+    if "title" in rule:
+        return rule["title"]
     return f"a whole number from {rule['minimum']} on"

@@ -12,9 +12,12 @@ from epochbench.timing.cell import REQUIRED, Cell, with_defaults
 PUBLISHED_COLUMNS = ("label", "device", "hardware", "seconds", "images", "statistic", "source")
 
 
-def read_cells(path: str | Path) -> list[Cell]:
-    """Read the sheet of cells. Raises BenchmarkError with a line for each mistake, its row named."""
-    cells, problems = parse_cells(path)
+def read_cells(path: str | Path, columns: dict | None = None) -> list[Cell]:
+    """Read the sheet of cells; `columns` has what rows hold in a column that they leave empty.
+
+    Raises BenchmarkError with a line for each mistake, its row named.
+    """
+    cells, problems = parse_cells(path, columns)
     if problems:
         raise BenchmarkError("\n".join(problems))
     return cells
@@ -60,14 +63,15 @@ def _read_sheet(path, required: tuple[str, ...]) -> tuple[list[dict], list[str]]
     return rows, problems
 
 
-def parse_cells(path: str | Path) -> tuple[list[Cell], list[str]]:
-    """Return the valid cells of a sheet, and a line for each mistake in it."""
+def parse_cells(path: str | Path, columns: dict | None = None) -> tuple[list[Cell], list[str]]:
+    """Return the valid cells of a sheet, and a line for each mistake in it; `columns` as in `read_cells`."""
     rows, problems = _read_sheet(path, REQUIRED)
     name = Path(path).name
     cells, schema = [], sheet_schema()
     for number, row in enumerate(rows, start=1):
         where = f"{name}, row '{row.get('cell', number)}'"
-        values = with_defaults({key: _number(value) for key, value in row.items()}) | {"cell": row.get("cell", "")}
+        given = (columns or {}) | {key: _number(value) for key, value in row.items()}
+        values = with_defaults(given) | {"cell": row.get("cell", "")}
         values |= {LABEL: row[LABEL]} if LABEL in row else {}
         errors = [f"{where}: {_cell_reason(error)}" for error in mistakes(schema, values)]
         if not errors:

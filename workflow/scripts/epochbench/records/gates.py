@@ -74,7 +74,14 @@ def work_done(record: Record) -> Verdict:
         )
     if evidence.parameters_moved < 1:
         return False, f"Only {evidence.parameters_moved:.0%} of the parameters changed while the clock ran."
-    return True, f"{steps} steps on {images} images, and every parameter moved."
+    return True, f"{steps} steps on {images} images, and every parameter moved{_but_unreached(record)}."
+
+
+def _but_unreached(record: Record) -> str:
+    """Name some of the parameters that no gradient reaches; nothing moves them, and nothing should."""
+    names = [] if record.network is None else record.network.unreached
+    shown = ", ".join(name[:60] for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f" but {shown}, which no gradient reaches" if names else ""
 
 
 def possible(record: Record) -> Verdict:

@@ -9,6 +9,7 @@ from epochbench.timing.cell import Cell
 from epochbench.timing.device import Device, autocast_type
 from epochbench.timing.floors import highest, limit_of
 from epochbench.timing.load import dataset_of
+from epochbench.timing.network import examined
 from epochbench.timing.record import Dataset, Limit, OperatorWork, Peaks
 from epochbench.timing.task import Task
 from epochbench.timing.team import Solo, Team
@@ -119,7 +120,7 @@ def work_of(cell: Cell, dataset: Dataset, images: int, optimizer: str = "sgd") -
         )
         for one in own
     ]
-    image_bytes = math.prod(dataset.image_shape) * WEIGHT_BYTES + LABEL_BYTES
+    image_bytes = examined(cell.model, dataset).input_bytes + LABEL_BYTES
     return Limit(
         flop_per_epoch=sum(one.flop for one in published) * images,
         operator_bytes_per_epoch=sum(one.bytes for one in operators),

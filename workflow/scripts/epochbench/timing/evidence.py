@@ -17,9 +17,13 @@ FLOAT32_EXPONENT = 0x7F800000
 FLOAT32_MANTISSA = 0x007FFFFF
 
 
-def steps_to_check(batch_size: int, warmup_steps: int) -> int:
-    """Return how many of the first steps are compared with float64: as many as take about a second."""
-    return max(1, min(CHECKED_STEPS, warmup_steps, CHECKED_IMAGES // batch_size))
+def steps_to_check(batch_size: int, warmup_steps: int, parameters: int = 0) -> int:
+    """Return how many of the first steps are compared with float64: as many as take about a second, of a small network.
+
+    Of one with more parameters than are compared one by one it is the first alone.
+    """
+    most = 1 if parameters > reference.COMPARED_WEIGHTS else CHECKED_STEPS
+    return max(1, min(most, warmup_steps, CHECKED_IMAGES // batch_size))
 
 
 def first_steps(task: Task, losses: list[float], updates: list[torch.Tensor], replayed: float = 0.0) -> list[FirstStep]:

@@ -54,10 +54,10 @@ def load_batches(task: Task, team: Team, device: Device) -> tuple[Batches, float
         )
     _require_room(task, dataset, device)
     if task.protocol.residency == HOST:
-        return HostBatches(task, team, device, count), device.stop().wall_seconds
+        return HostBatches(task, team, device, dataset), device.stop().wall_seconds
     images, labels = load_split(task.manifest, "train", device.torch_device)
     batches = [
-        (arranged(_share(batch, team), cell.model, cell.memory_format), _share(truth, team))
+        (arranged(_share(batch, team), cell.model, dataset, cell.memory_format), _share(truth, team))
         for batch, truth in zip(images.split(cell.batch_size), labels.split(cell.batch_size), strict=True)
     ]
     return batches, device.stop().wall_seconds
@@ -70,13 +70,14 @@ class HostBatches(Sequence):
     stream of its own, where it also becomes floats in the cell's layout. On a processor the bytes become floats alone.
     """
 
-    def __init__(self, task: Task, team: Team, device: Device, count: int):
+    def __init__(self, task: Task, team: Team, device: Device, dataset: Dataset):
         if task.cell.execution == "epoch_graph":
             raise BenchmarkError(
                 f"cell '{task.cell.cell}': execution epoch_graph replays batches that stay on the device, but "
                 "dataset.residency is host; choose cuda_graph, or residency device"
             )
-        self.cell, self.device = task.cell, device
+        self.cell, self.device, self.dataset = task.cell, device, dataset
+        count = dataset.train_images
         starts = [*range(0, count, task.cell.batch_size), count]
         stored = (_bytes_of(task.manifest, "train", start, stop) for start, stop in pairwise(starts))
         self.kept = [tuple(device.pinned(_share(part, team)) for part in batch) for batch in stored]
@@ -100,7 +101,8 @@ class HostBatches(Sequence):
 
         def on_its_way() -> Batch:
             images, labels = (part.to(self.device.torch_device, non_blocking=True) for part in batch)
-            return arranged(torch.div(images, 255), self.cell.model, self.cell.memory_format), labels
+            images = torch.div(images, 255)
+            return arranged(images, self.cell.model, self.dataset, self.cell.memory_format), labels
 
         return self.device.ahead(on_its_way)
 

@@ -8,16 +8,20 @@ from typing import TextIO
 import torch
 from torch import nn
 
-from epochbench.timing import evidence, stopwatch
+from epochbench import networks
+from epochbench.errors import BenchmarkError, in_one_line
+from epochbench.timing import evidence, reference, stopwatch
+from epochbench.timing.bounds import bounded_output, ends_within
 from epochbench.timing.device import Device
 from epochbench.timing.devices import open_device
 from epochbench.timing.evaluate import NOT_EVALUATED, Evaluation, evaluate
+from epochbench.timing.examine import IMAGES, SWITCHED_OFF, Examined, hold_still
 from epochbench.timing.failures import plain_failures, plain_network
 from epochbench.timing.load import Batches, count_images, dataset_of, load_batches
 from epochbench.timing.machine import host
-from epochbench.timing.network import build_network, count_parameters
+from epochbench.timing.network import build_network, count_parameters, examined
 from epochbench.timing.process import keep_freed_memory, seconds_since_start
-from epochbench.timing.record import Conditions, Evidence, Timing, Training
+from epochbench.timing.record import Conditions, Evidence, FirstStep, Timing, Training
 from epochbench.timing.stack import describe_stack
 from epochbench.timing.step import build_step
 from epochbench.timing.task import Measurement, Task
@@ -31,7 +35,7 @@ def measure(task: Task, team: Team, console: TextIO | None = None) -> Measuremen
 
     Raises BenchmarkError where the device has too little memory for the cell, or fails.
     """
-    with plain_failures(task.cell):
+    with plain_failures(task.cell), bounded_output():
         return _measure(task, team, console)
 
 
@@ -39,7 +43,9 @@ def _measure(task: Task, team: Team, console: TextIO | None) -> Measurement:
     start_seconds, load_average = seconds_since_start(), host.load_average()
     torch.set_num_threads(task.threads)
     device = open_device(task.cell, team.rank)
+    looked_at = _look_at_network(task)
     batches, load_seconds = load_batches(task, team, device)
+    still = _first_steps_held_still(task, team, device, batches) if looked_at.randomness == SWITCHED_OFF else None
     network = _network(task, device)
     step = build_step(task, team.wrap(network), device)
     warmup = stopwatch.warm_up(task, step, network, batches, device)
@@ -56,7 +62,7 @@ def _measure(task: Task, team: Team, console: TextIO | None) -> Measurement:
     evaluation_seconds = lap()
     training = _training(task, team, network, batches, warmup, timed, evaluation, last.peak_memory_bytes)
     conditions = _conditions(task, team, device, load_average, timed)
-    checked = _evidence(task, team, device, network, warmup, timed, evaluation)
+    checked, unchecked = _evidence(task, team, device, network, still or warmup, timed, evaluation)
     images = count_images(batches) * team.size
     timing = replace(
         _timing(warmup, timed, start_seconds, load_seconds, images),
@@ -75,7 +81,26 @@ def _measure(task: Task, team: Team, console: TextIO | None) -> Measurement:
         tries=[attempt.noted for attempt in attempts],
         stack=describe_stack(device, task.protocol),
         until_accuracy=until,
+        network=looked_at.told(networks.described(task.cell.model), unchecked),
     )
+
+
+def _look_at_network(task: Task) -> Examined:
+    """Look at the network before anything else is done with it, for a bounded time."""
+    cell, dataset = task.cell, dataset_of(task.manifest)
+    files = networks.sources(cell.model) if networks.is_file(cell.model) else []
+    what = f"cell '{cell.cell}': model {cell.model}, made and tried on {IMAGES} images,"
+    with plain_network(cell, dataset.image_shape), ends_within(what, files):
+        return examined(cell.model, dataset)
+
+
+def _first_steps_held_still(task: Task, team: Team, device: Device, batches: Batches) -> stopwatch.Warmup:
+    """Take the first steps of a network of its own with dropout and the like off, so that they can be checked."""
+    network = _network(task, device)
+    step = build_step(task, team.wrap(network), device)
+    hold_still(network)
+    few = replace(task.protocol, warmup_steps=min(evidence.CHECKED_STEPS, task.protocol.warmup_steps))
+    return stopwatch.warm_up(replace(task, protocol=few), step, network, batches, device)
 
 
 def _network(task: Task, device: Device) -> nn.Module:
@@ -172,23 +197,24 @@ def _evidence(
     team: Team,
     device: Device,
     network: nn.Module,
-    warmup: stopwatch.Warmup,
+    checked: stopwatch.Warmup | None,
     timed: stopwatch.Timed,
     evaluation: Evaluation,
-) -> Evidence:
-    """Gather what the gates judge, now that the clock has stopped; only the first of a team has all of it."""
-    first_losses = [loss / team.size for loss in team.total(warmup.losses[: len(warmup.updates)])]
+) -> tuple[Evidence, str | None]:
+    """Gather what the gates judge, now that the clock has stopped; only the first of a team has all of it.
+
+    `checked` are the first steps to be compared with float64; return, too, why they cannot be.
+    """
+    first_losses = [loss / team.size for loss in team.total(checked.losses[: len(checked.updates)])]
     steps, images = team.total([timed.steps, timed.images])
     team.barrier()
-    first = team.rank == 0
-    replayed = warmup.replay_deviation
-    first_steps = evidence.first_steps(task, first_losses, warmup.updates, replayed) if first else []
-    return Evidence(
+    first_steps, unchecked = _compared(task, first_losses, checked) if team.rank == 0 else ([], None)
+    found = Evidence(
         counted_steps=steps // team.size,
         counted_images=images,
         parameters_moved=timed.parameters_moved,
         test_loss=evidence.finite(evaluation.loss),
-        checked_steps=len(warmup.updates),
+        checked_steps=len(checked.updates),
         **evidence.deviations(first_steps),
         tf32_allowed=device.tf32_allowed(),
         outer_seconds=timed.outer_seconds,
@@ -200,3 +226,18 @@ def _evidence(
         train_loss=evidence.finite(evaluation.train_loss),
         train_accuracy=evaluation.train_accuracy,
     )
+    return found, unchecked
+
+
+def _compared(task: Task, losses: list[float], checked: stopwatch.Warmup) -> tuple[list[FirstStep], str | None]:
+    """Return how far the first steps are from float64; or, of a network that cannot be computed in it, why not."""
+    why_not = reference.why_not(task)
+    if why_not:
+        return [], why_not
+    try:
+        with plain_network(task.cell, dataset_of(task.manifest).image_shape):
+            return evidence.first_steps(task, losses, checked.updates, checked.replay_deviation), None
+    except (BenchmarkError, RuntimeError, MemoryError) as error:
+        if not networks.is_foreign(task.cell.model):
+            raise
+        return [], f"it cannot be computed in float64: {in_one_line(error)}"[:500]

@@ -275,6 +275,24 @@ class UntilAccuracy:
 
 
 @dataclass(frozen=True)
+class Network:
+    """What was found out about the network before it was timed, from a few images.
+
+    `randomness` is none where training draws no random numbers, "switched off" where it draws them but for the check of
+    its first steps, and "always" where it draws them even then. `unreached` are the parameters that no gradient
+    reaches, `state` how many buffers training moves, such as batch normalisation's. `unchecked` says why its first
+    steps are not compared with float64, None where they are.
+    """
+
+    source: str
+    randomness: str
+    unreached: list[str]
+    state: int
+    own_loss: bool
+    unchecked: str | None = None
+
+
+@dataclass(frozen=True)
 class Finding:
     """What a gate found; `passed` is None where it could not be judged."""
 
@@ -319,6 +337,7 @@ class Record:
     first_runs: int | None = None
     tries: list[Try] = field(default_factory=list)
     until_accuracy: UntilAccuracy | None = None
+    network: Network | None = None
     gates: list[Finding] = field(default_factory=list)
     checksum: str = ""
     schema_version: int = SCHEMA_VERSION

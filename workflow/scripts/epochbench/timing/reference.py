@@ -2,23 +2,27 @@
 
 import contextlib
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import safetensors.torch
 import torch
 from torch import nn
 
 from epochbench.files import write_bytes
+from epochbench.timing.examine import ALWAYS, NONE, each_loss, hold_still
 from epochbench.timing.load import dataset_of, load_split
-from epochbench.timing.network import build_network, trained
+from epochbench.timing.network import build_network, examined, loss_of, read_by, trained
 from epochbench.timing.protocol import ADAM_EPSILON, ADAM_SECOND_BETA, Protocol
 from epochbench.timing.provenance import code_digest
 from epochbench.timing.rounding import rounded_as
 from epochbench.timing.task import Task
 
-# A larger network's updates are not worth their place on the disk; they are kept in float32 where they take megabytes.
-KEPT_PARAMETERS = 20_000_000
+# Of a larger network every second, third, ... weight of each parameter is compared, so that about as many are: more are
+# not worth their place. They are kept in float32 where they take megabytes.
+COMPARED_WEIGHTS = 20_000_000
 FLOAT64_PARAMETERS = 1_000_000
 PLAIN = "fp32"
 
@@ -52,8 +56,10 @@ class Expected:
 
 
 def weights(network: nn.Module) -> torch.Tensor:
-    """Return a copy of all parameters as one float64 vector on the CPU."""
-    return torch.cat([parameter.detach().flatten().cpu().double() for parameter in network.parameters()])
+    """Return a copy of the weights that are compared, of all parameters, as one float64 vector on the CPU."""
+    parameters = list(network.parameters())
+    every = -(-sum(parameter.numel() for parameter in parameters) // COMPARED_WEIGHTS)
+    return torch.cat([parameter.detach().flatten()[:: max(1, every)].cpu().double() for parameter in parameters])
 
 
 def reference_steps(task: Task, steps: int) -> Steps:
@@ -67,12 +73,23 @@ def reference_steps(task: Task, steps: int) -> Steps:
         stored = safetensors.torch.load(kept.read_bytes())
         return Steps(stored["losses"], stored["updates"].double(), stored.get("scales"))
     found = _computed(task, steps, torch.float64, PLAIN)
-    parameters = found.updates.shape[1]
-    if parameters <= KEPT_PARAMETERS:
-        updates = found.updates if parameters <= FLOAT64_PARAMETERS else found.updates.float()
-        scales = {} if found.scales is None else {"scales": found.scales}
-        _keep(kept, {"losses": found.losses, "updates": updates} | scales)
+    updates = found.updates if found.updates.shape[1] <= FLOAT64_PARAMETERS else found.updates.float()
+    scales = {} if found.scales is None else {"scales": found.scales}
+    _keep(kept, {"losses": found.losses, "updates": updates} | scales)
     return found
+
+
+def why_not(task: Task) -> str | None:
+    """Return why the first steps of a network cannot be compared with float64, None where they can."""
+    dataset = dataset_of(task.manifest)
+    looked_at = examined(task.cell.model, dataset)
+    if looked_at.randomness == ALWAYS:
+        return "the network draws random numbers even where dropout is off, so that no two computations of it agree"
+    needed = 2 * looked_at.kept_bytes * (task.cell.micro_batch or task.cell.batch_size / task.cell.processes)
+    free = psutil.virtual_memory().available
+    if needed > free:
+        return f"a batch in float64 takes {needed / 1e9:.0f} GB, and {free / 1e9:.0f} GB are free here"
+    return None
 
 
 def expected(task: Task, reference: Steps, precision: str) -> Expected:
@@ -128,12 +145,19 @@ def _computed(task: Task, steps: int, kind: torch.dtype, precision: str) -> Step
     """
     size, protocol = task.cell.batch_size, task.protocol
     images, labels = load_split(task.manifest, "train", "cpu", limit=steps * size)
-    network = build_network(task.cell.model, dataset_of(task.manifest), protocol.seed).to(kind).train()
+    dataset = dataset_of(task.manifest)
+    network = build_network(task.cell.model, dataset, protocol.seed).to(kind).train()
+    loss_of(network, kind)
+    if examined(task.cell.model, dataset).randomness != NONE:
+        hold_still(network)
+    images = read_by(images, task.cell.model, dataset)
+    images = images.to(kind) if images.is_floating_point() else images
     before, parameters = weights(network), list(trained(network).values())
     update = _Adam(protocol, size, parameters) if protocol.optimizer != "sgd" else _Momentum(protocol, size, parameters)
     losses, updates, scales = [], [], []
     for batch, truth in zip(images.split(size), labels.split(size), strict=True):
-        of_images, gradients = _gradients(task, network, batch.to(kind), truth, precision)
+        with _default_type(kind):
+            of_images, gradients = _gradients(task, network, batch, truth, precision)
         with torch.no_grad():
             update.apply(gradients)
         losses.append(of_images)
@@ -198,6 +222,17 @@ class _Adam:
         return torch.cat([root.detach().flatten().double() for root in every])
 
 
+@contextlib.contextmanager
+def _default_type(kind: torch.dtype) -> Iterator[None]:
+    """Let what a network makes as it computes have the type that it is computed in."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(kind)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def _gradients(task: Task, network: nn.Module, batch, truth, precision: str):
     """Return each image's loss, and the gradients of a batch's mean loss."""
     cell, parameters = task.cell, list(trained(network).values())
@@ -207,7 +242,7 @@ def _gradients(task: Task, network: nn.Module, batch, truth, precision: str):
         size = cell.micro_batch or len(labels)
         for part, part_labels in zip(share.split(size), labels.split(size), strict=True):
             with rounded_as(precision):
-                each = nn.functional.cross_entropy(network(part), part_labels, reduction="none")
+                each = each_loss(network, network(part), part_labels)
                 gradients = torch.autograd.grad(each.sum() / len(truth), parameters)
             losses.append(each.detach().double())
             for total, gradient in zip(sums, gradients, strict=True):

@@ -42,5 +42,6 @@ def run_cell(task: Task, lock_wait_seconds: float = 0.0, console: TextIO | None 
         first_runs=task.first_runs,
         tries=measurement.tries,
         until_accuracy=measurement.until_accuracy,
+        network=measurement.network,
     )
     return seal(record)

@@ -4,13 +4,12 @@ import time
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from epochbench import networks
 from epochbench.errors import BenchmarkError
 from epochbench.timing.device import Device, autocast
 from epochbench.timing.load import Batches
-from epochbench.timing.network import trained
+from epochbench.timing.network import loss_of, mean_loss, trained
 from epochbench.timing.optimizer import build_optimizer
 from epochbench.timing.protocol import PLAIN_SGD
 from epochbench.timing.task import Task
@@ -22,6 +21,7 @@ class Step:
     def __init__(self, task: Task, network: nn.Module, device: Device):
         protocol, cell = task.protocol, task.cell
         self.network = network
+        self.own_loss = loss_of(network, device.torch_device)
         self.device = device
         self.precision = cell.precision
         self.micro_batch = cell.micro_batch
@@ -59,9 +59,9 @@ class Step:
         self.optimizer.start_over()
 
     def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the mean cross-entropy, softmax included."""
+        """Return the mean cross-entropy, softmax included, or the mean of the network's own loss."""
         with autocast(self.device, self.precision):
-            return functional.cross_entropy(self.network(images), labels)
+            return mean_loss(self.network, self.own_loss, images, labels)
 
     def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Take the step; the loss stays on the device, so that nothing waits for it."""

@@ -15,7 +15,7 @@ from epochbench.timing.failures import plain_network
 from epochbench.timing.load import Batches
 from epochbench.timing.machine import energy, host
 from epochbench.timing.machine.watch import states_together, together
-from epochbench.timing.network import trained
+from epochbench.timing.network import count_parameters, trained
 from epochbench.timing.record import GpuState, GpuWatch
 from epochbench.timing.step import Step
 from epochbench.timing.stopping import enough
@@ -66,7 +66,8 @@ def warm_up(task: Task, step: Step, network: nn.Module, batches: Batches, device
     chosen = [index % len(batches) for index in range(count)]
     if len(batches[-1][1]) != len(batches[0][1]):
         chosen.append(len(batches) - 1)
-    checked = min(len(batches), evidence.steps_to_check(task.cell.batch_size, count))
+    checked = evidence.steps_to_check(task.cell.batch_size, count, count_parameters(network))
+    checked = min(len(batches), checked)
     before = reference.weights(network)
     seconds, losses, updates = [], [], []
     for number in chosen:

@@ -9,6 +9,7 @@ from epochbench.timing.record import (
     Evidence,
     Gpu,
     Limit,
+    Network,
     Peaks,
     Stack,
     Timing,
@@ -49,4 +50,5 @@ class Measurement:
     limit: Limit
     tries: list[Try]
     stack: Stack
+    network: Network
     until_accuracy: UntilAccuracy | None = None

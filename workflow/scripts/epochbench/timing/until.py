@@ -14,10 +14,10 @@ from torch import nn
 from tqdm import tqdm
 
 from epochbench.timing.device import Device
-from epochbench.timing.evaluate import of_images
-from epochbench.timing.load import Batches, dataset_of, load_split
+from epochbench.timing.evaluate import load_evaluated, of_images
+from epochbench.timing.load import Batches, dataset_of
 from epochbench.timing.machine import energy, host
-from epochbench.timing.network import build_network, tensor_format
+from epochbench.timing.network import build_network
 from epochbench.timing.record import UntilAccuracy
 from epochbench.timing.step import Step
 from epochbench.timing.stopwatch import time_epoch
@@ -70,8 +70,7 @@ def _epochs(
     A loss that is no number stays one, so that there is nothing more to wait for.
     """
     protocol, epochs, more = task.protocol, [], True
-    images, labels = load_split(task.manifest, "test", device.torch_device)
-    images = images.contiguous(memory_format=tensor_format(task.cell.memory_format))
+    images, labels = load_evaluated(task, device, "test")
     label = f"{task.cell.cell} run {task.run} to {protocol.until_accuracy * 100:g} %"
     with tqdm(desc=label, unit="epoch", file=console, disable=console is None, mininterval=0.5) as bar:
         while more:
@@ -112,8 +111,8 @@ def _train_epoch(step: Step, batches: Batches, device: Device) -> _Epoch:
 
 def _others_share(team: Team, activity: host.Activity, seconds: float) -> float:
     """Return the share of the team's cores that others took meanwhile, 0 to 1."""
-    own, busy, cores = team.total([activity.own_cpu_seconds, activity.busy_cpu_seconds, host.usable_cores()])
-    return round(max(0.0, busy - own) / (seconds * cores), 4)
+    others, cores = team.total([activity.other_cpu_seconds, activity.usable])
+    return round(others / (seconds * cores), 4)
 
 
 def _sum_if_known(values: list[float | None]) -> float | None:

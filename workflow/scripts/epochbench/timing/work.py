@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from epochbench.timing.network import build_network, count_parameters, tensor_format
+from epochbench.timing.network import build_network, count_parameters, loss_of, mean_loss, read_by
 from epochbench.timing.record import Dataset
 
 # What an update reads and writes of every parameter: weight, gradient and moments in, weight and moments out. Momentum
@@ -89,21 +88,23 @@ def count_work(
     of anything but convolutions, matrix products and attention, and what an operator moves within itself.
     """
     network = build_network(model, dataset, 0, layers, memory_format).train()
-    few, more = (_trace(network, dataset, images, memory_format) for images in TRACED_IMAGES)
-    operators = [_scaling(one, other) for one, other in zip(few, more, strict=True)]
+    few, more = (_trace(network, model, dataset, images, memory_format) for images in TRACED_IMAGES)
+    alike = [one.name for one in few] == [other.name for other in more]
+    # A network whose operators depend on how many images there are: all of it is counted as of the images.
+    operators = [_scaling(*calls) for calls in zip(few, more, strict=True)] if alike else list(map(_of_images, more))
     return [*operators, Operator("update", 0, 0, weights=MOVED_BY_UPDATE[optimizer] * count_parameters(network))]
 
 
-def _trace(network: nn.Module, dataset: Dataset, count: int, memory_format: str) -> list[_Call]:
+def _trace(network: nn.Module, model: str, dataset: Dataset, count: int, memory_format: str) -> list[_Call]:
     """Return what a forward pass, its loss and their backward pass dispatch for so many images, on the CPU.
 
     torch's meta device would say the same, but imports torch's compiler, two seconds a run.
     """
     images, labels = torch.zeros(count, *dataset.image_shape), torch.zeros(count, dtype=torch.int64)
-    images = images.contiguous(memory_format=tensor_format(memory_format))
+    inputs = read_by(images, model, dataset, memory_format)
     network.zero_grad()
     with _Tracer() as tracer:
-        functional.cross_entropy(network(images), labels).backward()
+        mean_loss(network, loss_of(network), inputs, labels).backward()
     return tracer.calls
 
 
@@ -115,6 +116,12 @@ def _scaling(few: _Call, more: _Call) -> Operator:
         for name in ("flop", "values", "other_bytes")
     )
     return Operator(few.name, flop, values, other_bytes, weights=few.values - few_images * values)
+
+
+def _of_images(call: _Call) -> Operator:
+    """Count all that an operator does as of the images."""
+    images = TRACED_IMAGES[1]
+    return Operator(call.name, call.flop / images, call.values / images, call.other_bytes / images)
 
 
 def flop_per_image(model: str, dataset: Dataset) -> float:

@@ -2,6 +2,7 @@
 
 import math
 
+from epochbench.foreign import is_foreign
 from epochbench.records.judges import Verdict
 from epochbench.timing.protocol import PUBLISHED_BATCH, PUBLISHED_RATE, Protocol
 from epochbench.timing.record import Record
@@ -30,7 +31,12 @@ def it_learned(record: Record) -> Verdict:
     cannot = None if knows and evaluated else _reason_not_to_judge(record)
     if cannot:
         return None, f"{cannot}: {said}."
-    return knows, f"{said[0].upper()}{said[1:]}.{beside}"
+    return knows, f"{said[0].upper()}{said[1:]}.{beside}{_by_running_statistics(record)}"
+
+
+def _by_running_statistics(record: Record) -> str:
+    moved = 0 if record.network is None else record.network.state
+    return f" Both by the running statistics that training left, {moved} of them." if moved else ""
 
 
 def _knows_its_images(record: Record) -> tuple[bool | None, str]:
@@ -51,6 +57,8 @@ def _knows_its_images(record: Record) -> tuple[bool | None, str]:
 def _reason_not_to_judge(record: Record) -> str | None:
     """Return why learning cannot be asked of this protocol, None where it can."""
     steps = record.protocol.warmup_steps + record.evidence.counted_steps
+    if is_foreign(record.cell.model):
+        return f"Nobody knows how many steps {record.cell.model} needs to learn"
     rate = record.training.learning_rate or record.protocol.learning_rate
     usual = _usual_rate(record.protocol)
     above = rate / (usual * record.cell.batch_size / PUBLISHED_BATCH)
@@ -73,6 +81,8 @@ def _knows(record: Record, loss: float, accuracy: float, images: int, both: bool
     """Tell whether images are known better than by chance: by their loss, their accuracy, or by both."""
     chance = 1 / record.dataset.classes
     above = chance + DEVIATIONS_ABOVE_CHANCE * math.sqrt(chance * (1 - chance) / max(1, images))
+    if record.network is not None and record.network.own_loss:
+        return accuracy > above  # what it minimises need not lower the cross-entropy
     signs = loss < _chance_loss(record), accuracy > above
     return all(signs) if both else any(signs)
 
