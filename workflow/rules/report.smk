@@ -125,6 +125,7 @@ rule history:
         "../envs/report.yaml"
     params:
         exports=config["compare"]["history"],
+        labels=LABELS,
         folder="results/report",
     message:
         "history: the cells over many exports"

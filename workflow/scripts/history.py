@@ -6,7 +6,7 @@ from epochbench.report.comparison import write_history
 
 if "snakemake" in globals():
     with stage(snakemake.log[0]) as (console, _):
-        history = read_history(snakemake.params.exports)
+        history = read_history(snakemake.params.exports, snakemake.params.labels)
         write_history(history, snakemake.params.folder)
         for line in history.left_out:
             print(f"left out: {line}", file=console)

@@ -26,7 +26,8 @@ def headline(cells: list[CellSummary], settings: Settings, by_cell: dict[str, li
     slow, fast = (_fastest_first([base, *_rivals(cells, base, node_of(side.cell))]) for side in sides)
     compare = _Comparison(by_cell, settings.confidence)
     ratio, fair = compare.ratio(base, best), _fair(base, best, slow, compare)
-    plain = plain_sentence(base, best, ratio, fair=fair, is_best=not settings.best)
+    cpu = next(((row, fair.speedup) for row in cells if fair and row.cell == fair.cell), None)
+    plain = plain_sentence(base, best, ratio, fair=cpu, is_best=not settings.best)
     return Headline(
         baseline=base.cell,
         best=best.cell,

@@ -1,18 +1,21 @@
 """How the cells' epoch times went over many exports."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 from epochbench.aggregate.baseline import epoch_times
 from epochbench.aggregate.compare import what_differs
 from epochbench.aggregate.disturbed import counting_by_cell
-from epochbench.aggregate.labels import label
+from epochbench.aggregate.labels import labels
 from epochbench.aggregate.machines import hardware
 from epochbench.errors import BenchmarkError
 from epochbench.records.exchange import read_export
 from epochbench.stats import Interval, speedup, typical_epoch
+from epochbench.timing.cell import Cell
 from epochbench.timing.record import Dataset, Record
+from epochbench.wording import visible
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,12 @@ class Series:
     @property
     def name(self) -> str:
         """Return the cell in words, the machine and the data in one line."""
-        return f"{self.label}, {self.machine}, {self.data}"
+        return f"{self.label}, {self.place}"
+
+    @property
+    def place(self) -> str:
+        """Return the machine and the data in one line."""
+        return f"{self.machine}, {self.data}"
 
 
 @dataclass(frozen=True)
@@ -42,29 +50,39 @@ class History:
     left_out: list[str]  # what was no valid record
 
 
-def read_history(paths: list[str]) -> History:
+def read_history(paths: list[str], own: dict[str, str] | None = None) -> History:
     """Read exports, oldest first by the time at which each was made.
 
-    Raises BenchmarkError where none is named, or one cannot be read.
+    `own` is what the sheet calls its cells, by their names. Raises BenchmarkError where none is named, or one cannot be
+    read.
     """
     if not paths:
         raise BenchmarkError("compare.history is empty; name exports: make history EXPORTS='a.zip b.zip'")
     exports = sorted(((Path(path).stem, read_export(path)) for path in paths), key=lambda pair: pair[1].created_at)
     return History(
-        exports=[f"{stem}, {export.created_at[:10]}" for stem, export in exports],
-        series=_all_series([export.records for _, export in exports]),
+        exports=[f"{visible(stem)}, {export.created_at[:10]}" for stem, export in exports],
+        series=_in_words(_all_series([export.records for _, export in exports]), own or {}),
         left_out=[f"{file.file}: {file.reason}" for _, export in exports for file in export.left_out],
     )
 
 
-def _all_series(exports: list[list[Record]]) -> list[Series]:
+def _in_words(series: list[tuple[Cell, Series]], own: dict[str, str]) -> list[Series]:
+    """Return the series with their cells in words: what the sheet calls a cell, unless it was set in several ways."""
+    kinds = dict.fromkeys(cell for cell, _ in series)
+    ways = Counter(cell.cell for cell in kinds)
+    names = {cell: cell.cell if ways[cell.cell] == 1 else f"{cell.cell}/{place}" for place, cell in enumerate(kinds)}
+    words = labels({names[cell]: cell for cell in kinds}, own)
+    return [replace(one, label=words[names[cell]]) for cell, one in series]
+
+
+def _all_series(exports: list[list[Record]]) -> list[tuple[Cell, Series]]:
     """Return the series of every cell, one for each set of machines, data and settings that it was timed with."""
     cells = {}
     for place, records in enumerate(exports):
         for cell, runs in counting_by_cell(records).items():
             cells.setdefault(cell, {}).setdefault(_kind(runs), []).append((place, runs))
     return [
-        _series(measured, apart=_apart(next(iter(kinds)), kind))
+        (measured[0][1][0].cell, _series(measured, apart=_apart(next(iter(kinds)), kind)))
         for kinds in cells.values()
         for kind, measured in kinds.items()
     ]
@@ -87,8 +105,8 @@ def _series(measured: list[tuple[int, list[Record]]], apart: list[str]) -> Serie
     steps = pairwise(measured)
     return Series(
         cell=oldest[0].cell.cell,
-        label=label(oldest[0].cell),
-        machine=f"{hardware(oldest[0])} ({', '.join(dict.fromkeys(run.machine.node for run in oldest))})",
+        label="",
+        machine=f"{hardware(oldest[0])} ({', '.join(dict.fromkeys(visible(run.machine.node) for run in oldest))})",
         data=", ".join(dict.fromkeys(_data(run.dataset) for run in oldest)),
         points=[(place, typical_epoch(epoch_times(runs))) for place, runs in measured],
         overall=speedup(epoch_times(oldest), epoch_times(newest)) if len(measured) > 1 else None,
@@ -97,4 +115,4 @@ def _series(measured: list[tuple[int, list[Record]]], apart: list[str]) -> Serie
 
 
 def _data(dataset: Dataset) -> str:
-    return f"{dataset.name} {dataset.fingerprint[:6]}"
+    return f"{visible(dataset.name)} {dataset.fingerprint[:6]}"
