@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 from epochbench import wording
 from epochbench.aggregate.summary import CellSummary, Summary
@@ -14,27 +15,33 @@ INCHES, DOTS = (12, 6.3), 100
 LEFT, MIDDLE = 0.045, 0.5
 WIDTH = INCHES[0] * (1 - 2 * LEFT)
 # The sentence's sizes in points, the largest that needs no more lines than its own.
-SENTENCE = {18: 3, 16: 4, 14: 4}
-SMALL, NOTE, NOTE_LINES = 12.5, 11, 3
+SENTENCE = {18: 2, 16: 3, 14: 4}
+SMALL, NOTE, NOTE_LINES, MOST_LINES = 12.5, 11, 3, 12
 
 
 def draw_card(summary: Summary, paths: Iterable[Path]) -> None:
-    """Draw the sentence, its ratios, the epoch of each side as a bar of its length, and what must be said."""
+    """Draw the card into each path, in the format of its suffix."""
     with themed():
-        figure = plt.figure(figsize=INCHES)
-        figure.text(LEFT, 0.92, f"epochbench: {question(summary)}", fontsize=14, color=SOFT)
-        for place, ratio in zip((LEFT, MIDDLE), ratios(summary), strict=False):
-            figure.text(place, 0.75, ratio.times, fontsize=56, fontweight="bold")
-            figure.text(place, 0.685, _against(ratio), fontsize=SMALL, color=SOFT)
-        size, lines = _fitted(summary.answer[0])
-        figure.text(LEFT, 0.63, "\n".join(lines), fontsize=size, fontweight="bold", va="top", linespacing=1.3)
-        if summary.headline:
-            _draw_bars(figure.add_axes((LEFT, 0.155, 1 - 2 * LEFT, 0.275)), sides(summary))
-        notes = in_lines(_footer(summary), WIDTH, NOTE, NOTE_LINES)
-        figure.text(LEFT, 0.03, "\n".join(notes), fontsize=NOTE, color=SOFT, va="bottom", linespacing=1.3)
+        figure = card(summary)
         for path in paths:
             figure.savefig(path, dpi=DOTS, metadata=REPRODUCIBLE[path.suffix[1:]])
         plt.close(figure)
+
+
+def card(summary: Summary) -> Figure:
+    """Return the sentence, its ratios, the epoch of each side as a bar of its length, and what must be said."""
+    figure = plt.figure(figsize=INCHES, dpi=DOTS)
+    figure.text(LEFT, 0.92, f"epochbench: {question(summary)}", fontsize=14, color=SOFT)
+    for place, ratio in zip((LEFT, MIDDLE), ratios(summary), strict=False):
+        figure.text(place, 0.75, ratio.times, fontsize=56, fontweight="bold")
+        figure.text(place, 0.685, _against(ratio), fontsize=SMALL, color=SOFT)
+    size, lines = _fitted(summary.answer[0])
+    figure.text(LEFT, 0.63, "\n".join(lines), fontsize=size, fontweight="bold", va="top", linespacing=1.3)
+    if summary.headline:
+        _draw_bars(figure.add_axes((LEFT, 0.155, 1 - 2 * LEFT, 0.275)), sides(summary))
+    notes = in_lines(_footer(summary), WIDTH, NOTE, NOTE_LINES if summary.headline else MOST_LINES)
+    figure.text(LEFT, 0.03, "\n".join(notes), fontsize=NOTE, color=SOFT, va="bottom", linespacing=1.3)
+    return figure
 
 
 def _against(ratio: Ratio) -> str:

@@ -49,11 +49,11 @@ def draw_history(history: History, path: Path) -> Figure:
     A line never joins different machines or data; where a cell has several lines, each names its machine and data.
     """
     with themed():
-        save(_wide(history), [path])
-        return Figure(path.read_text(), as_svg(_narrow(history)))
+        save(wide(history), [path])
+        return Figure(path.read_text(), as_svg(narrow(history)))
 
 
-def _wide(history: History):
+def wide(history: History):
     """Return the figure with each line's name at its end."""
     series = drawn_series(history)
     names = drawn_names(_names(series), LABEL_INCHES, POINTS, LINES)
@@ -66,7 +66,7 @@ def _wide(history: History):
     return figure
 
 
-def _narrow(history: History):
+def narrow(history: History):
     """Return the figure with a number at each line's end and the names below, in lines of the whole width."""
     series = drawn_series(history)
     names = [

@@ -43,6 +43,8 @@ WIDTH_INCHES = 9.6
 # A phone's: its letters are nearly as large there as the page's own.
 PHONE_INCHES, PHONE_POINTS, PHONE_LINES = 4.0, 9, 3
 POINTS_PER_INCH, LINE_HEIGHT = 72, 1.3
+# The width of a letter that the font lacks, in multiples of its size: matplotlib draws the box of another font.
+LACKED = 1.3
 PRINT_DPI = 300
 TICKS_PER_INCH = 1.6
 # Where a log axis is numbered, by how many times its end is its beginning.
@@ -163,8 +165,8 @@ def _advance(letter: str, bold: bool) -> float:
     """Return how far a letter moves the pen, in multiples of its size."""
     font = get_font(findfont(FontProperties(family=STYLE["font.family"], weight="bold" if bold else "normal")))
     font.set_size(POINTS_PER_INCH, POINTS_PER_INCH)
-    # A letter that the font lacks is drawn as its glyph 0, a box.
-    return font.load_glyph(font.get_char_index(ord(letter))).linearHoriAdvance / 65536 / POINTS_PER_INCH
+    glyph = font.get_char_index(ord(letter))
+    return font.load_glyph(glyph).linearHoriAdvance / 65536 / POINTS_PER_INCH if glyph else LACKED
 
 
 def inches_of(text: str, points: float, *, bold: bool = False) -> float:
