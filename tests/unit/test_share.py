@@ -134,6 +134,7 @@ def test_the_question_is_the_one_that_was_measured():
     asked = {name: question(aggregate(records, Settings(), [])) for name, records in SCENES.items()}
     assert asked["gpu"] == "How much faster does this GPU train than this CPU?"
     assert asked["no gpu"] == asked["one cell"] == "How much faster does this CPU train at its best? No GPU was timed."
+    assert two_lines(aggregate(CPU, Settings(), []))[1].endswith("No GPU was timed.")
     cards = runs("gpu-reference", (0.1, 0.1)) + GPU
     assert question(aggregate(cards, Settings(baseline="gpu-reference"), [])) == (
         "How much faster does this GPU train at its best?"

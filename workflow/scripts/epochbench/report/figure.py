@@ -67,7 +67,7 @@ def draw_speedup(summary: Summary, epochs: pd.DataFrame, published: list[dict], 
         titles = {DOTS: _titles(cells, samples)} if len(samples) <= MOST_DOTS else {}
         on_page = with_titles(as_svg(figure, keep=True), titles)
         figure.set_layout_engine("constrained", wspace=0.06)
-        _title(figure, summary)
+        _title(figure, summary, has_dots=len(samples) > 0)
         save(figure, paths, titles)
     return Figure(on_page, _for_phones(cells, references))
 
@@ -127,7 +127,8 @@ def row_labels(cells: list[CellSummary]) -> list[str]:
 
 
 def _draw_times(axes, cells: list[CellSummary], samples: pd.DataFrame, references: list[Reference]) -> None:
-    _draw_epochs(axes, [row.cell for row in cells], samples)
+    if len(samples):
+        _draw_epochs(axes, [row.cell for row in cells], samples)
     for position, row in enumerate(cells):
         typical = row.epoch_seconds
         interval_mark(axes, position, typical, COLOURS[row.device])
@@ -195,7 +196,7 @@ def _label_rows(axes, names: list[str], cells: list[CellSummary], references: li
         axes.axhline(len(cells) - 0.5, color=EDGE, linewidth=0.8, linestyle=(0, (4, 3)))
 
 
-def _title(figure, summary: Summary) -> None:
+def _title(figure, summary: Summary, *, has_dots: bool) -> None:
     title = summary.headline.plain if summary.headline else "Epoch times"
     figure.suptitle(
         _across(title, 12, bold=True),
@@ -204,24 +205,25 @@ def _title(figure, summary: Summary) -> None:
         fontsize=12,
         fontweight="bold",
     )
-    figure.supxlabel(_across(caption(summary), 8), x=0.01, ha="left", fontsize=8, color=SOFT)
+    figure.supxlabel(_across(caption(summary, has_dots=has_dots), 8), x=0.01, ha="left", fontsize=8, color=SOFT)
 
 
 def _across(text: str, points: float, *, bold: bool = False) -> str:
     return "\n".join(in_lines(text, WIDTH_INCHES * 0.97, points, bold=bold))
 
 
-def caption(summary: Summary) -> str:
+def caption(summary: Summary, *, has_dots: bool = True) -> str:
     """Return the line under the figure: the data, the hardware, what the marks are, and what must be said."""
     data = summary.dataset
     kind = "SYNTHETIC images" if data.synthetic else "images"
     hardware = "; ".join(dict.fromkeys(row.hardware for row in summary.cells))
     images = f"{wording.count(data.train_images)} {kind} an epoch ({data.name})"
-    return " ".join([f"{images}, on {hardware}.", marks_in_words(summary), *summary.notes])
+    return " ".join([f"{images}, on {hardware}.", marks_in_words(summary, has_dots=has_dots), *summary.notes])
 
 
-def marks_in_words(summary: Summary) -> str:
+def marks_in_words(summary: Summary, *, has_dots: bool = True) -> str:
     """Return what the figure's marks are."""
     confidence = wording.percent(summary.settings.confidence)
     scaled = ", scaled to as many images." if summary.dataset.train_images != PUBLISHED_IMAGES else "."
-    return f"Small dots: every timed epoch. Bars: {confidence} intervals over runs. Diamonds: published{scaled}"
+    dots = "Small dots: every timed epoch. " if has_dots else ""
+    return f"{dots}Bars: {confidence} intervals over runs. Diamonds: published{scaled}"

@@ -14,6 +14,7 @@ from epochbench.aggregate.summary import CellSummary, Summary
 LETTER, MARGIN, HEIGHT = 6.6, 8, 20
 # Letters of a cell's words in a badge.
 MOST_LETTERS = 40
+NO_GPU = "No GPU was timed."
 
 
 class Ratio(NamedTuple):
@@ -28,7 +29,7 @@ def question(summary: Summary) -> str:
     """Return the question that was measured, which need not be that of a GPU and a CPU."""
     leading, devices = summary.headline, sorted({row.device for row in summary.cells})
     slow, fast = (row.device for row in _compared(summary)) if leading else (devices[0], devices[-1])
-    without = "" if "gpu" in devices else " No GPU was timed."
+    without = "" if _has_gpu(summary) else f" {NO_GPU}"
     if slow != fast:
         asked = f"this {fast.upper()} train than this {slow.upper()}"
     elif summary.settings.best:
@@ -36,6 +37,10 @@ def question(summary: Summary) -> str:
     else:
         asked = f"this {fast.upper()} train at its best"
     return f"How much faster does {asked}?{without}"
+
+
+def _has_gpu(summary: Summary) -> bool:
+    return any(row.device == "gpu" for row in summary.cells)
 
 
 def must_be_said(summary: Summary) -> list[str]:
@@ -65,7 +70,9 @@ def two_lines(summary: Summary) -> list[str]:
     first = summary.answer[0]
     code = summary.code[0].commit or summary.code[0].digest
     told = [*_times(summary), data_in_words(summary), f"epochbench {code[:12]}"]
-    return [first, " ".join([", ".join(told) + ".", *must_be_said(summary)])]
+    notes = must_be_said(summary)
+    alone = [] if _has_gpu(summary) or any(NO_GPU.lower() in note.lower() for note in notes) else [NO_GPU]
+    return [first, " ".join([", ".join(told) + ".", *notes, *alone])]
 
 
 def data_in_words(summary: Summary) -> str:
