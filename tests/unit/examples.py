@@ -5,7 +5,7 @@ import math
 import typing
 from dataclasses import replace
 
-from epochbench.timing.cell import Cell
+from epochbench.timing.cell import Cell, threads_of
 from epochbench.timing.protocol import Protocol
 from epochbench.timing.record import (
     Code,
@@ -82,6 +82,7 @@ def record(cell="cpu-reference", run=1, epochs=(2.0, 2.2, 2.1), **changes) -> Re
         timing=replace(BASE.timing, epoch_seconds=epochs, event_seconds=epochs if gpu else None),
         training=replace(BASE.training, steps_per_epoch=steps),
         machine=replace(BASE.machine, gpu=H200 if gpu else None),
+        conditions=replace(BASE.conditions, threads=threads_of(made.threads, BASE.machine.cores_usable)),
         evidence=evidence,
         limit=limit,
     )

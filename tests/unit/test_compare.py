@@ -301,7 +301,7 @@ def test_cells_of_one_label_are_told_apart_and_counted_by_cell(tmp_path):
     history(tmp_path, old=both, new=runs("cpu-a") + runs("cpu-twin"), last=runs("cpu-a", machine=elsewhere))
     read = read_history([str(tmp_path / f"{name}.zip") for name in ("old", "new", "last")])
     assert len({one.label for one in read.series}) == 3
-    assert "1 of 3 cells stand in a single export" in (tmp_path / "history.html").read_text()
+    assert "1 of 3 lines would have a single point" in (tmp_path / "history.html").read_text()
 
 
 def test_what_the_threshold_calls_a_regression_is_never_the_same():

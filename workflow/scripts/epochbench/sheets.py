@@ -8,6 +8,7 @@ from epochbench.columns import LABEL, contradictions, sheet_schema
 from epochbench.errors import BenchmarkError
 from epochbench.schemas import mistakes, reason
 from epochbench.timing.cell import REQUIRED, Cell, with_defaults
+from epochbench.wording import visible
 
 PUBLISHED_COLUMNS = ("label", "device", "hardware", "seconds", "images", "statistic", "source")
 
@@ -40,7 +41,8 @@ def _read_sheet(path, required: tuple[str, ...]) -> tuple[list[dict], list[str]]
     """Read a TSV: its rows as dictionaries without the empty fields, and what is wrong with it as a whole."""
     name = Path(path).name
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        # A line ends where an editor ends it: splitlines() would know further characters.
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text, or not a name that a file can have"
         return [], [f"{ascii(str(path)[:200])[1:-1]}: not readable ({reason})"]
@@ -103,8 +105,13 @@ def parse_published(path: str | Path) -> tuple[list[dict], list[str]]:
     """Return the rows of the published results, and a line for each mistake in them."""
     rows, problems = _read_sheet(path, PUBLISHED_COLUMNS)
     for number, row in enumerate(rows, start=1):
-        where = f"{Path(path).name}, row '{row.get('label', number)}'"
+        where = f"{Path(path).name}, row '{visible(row.get('label', str(number)))}'"
         missing = [column for column in PUBLISHED_COLUMNS if column not in row]
+        problems += [
+            f"{where}: {column} {text!r} has a character that cannot be seen; type it anew"
+            for column, text in row.items()
+            if text != visible(text)
+        ]
         problems += [f"{where}: {column} is empty" for column in missing]
         for column, convert in (("seconds", float), ("images", int)):
             try:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from epochbench import wording
 from epochbench.aggregate.accuracy import cautions, with_accuracy
 from epochbench.aggregate.answer import answer
 from epochbench.aggregate.baseline import baseline_name, baselines, does_the_same_work, without_wrong_baselines
@@ -68,9 +69,9 @@ def aggregate(
     ]
     notes += [plan.closing(leading and leading.speedup)] if plan else []
     notes += overtaken(cells, leading, settings, by_cell)
-    notes += _losses(left_out, failed)
+    notes = list(map(wording.visible, [*notes, *_losses(left_out, failed)]))
     return Summary(
-        dataset=reference.dataset,
+        dataset=replace(reference.dataset, name=wording.visible(reference.dataset.name)),
         settings=settings,
         headline=leading,
         ladder=ladder(cells, leading, by_cell, settings.confidence),
@@ -109,14 +110,15 @@ def _otherwise_updated(reference: Record) -> list[str]:
 def _disturbed(cells: list[CellSummary]) -> list[str]:
     """Return a note where runs ended disturbed, after all their tries."""
     told = [f"{row.disturbed_runs} of {row.cell}" for row in cells if row.disturbed_runs]
-    return [f"Disturbed by other work: runs {', '.join(told)}; the page says how."] if told else []
+    return [f"Disturbed by other work: runs {wording.some(told)}; the page says how."] if told else []
 
 
 def _losses(left_out: Sequence[Quarantined], failed: Sequence[Missing]) -> list[str]:
     """Return a note for each kind of thing that is not there."""
     notes = []
     if failed:
-        notes.append(f"{len(failed)} runs failed: {', '.join(dict.fromkeys(run.cell for run in failed))}.")
+        names = wording.some(list(dict.fromkeys(run.cell for run in failed)))
+        notes.append(f"{len(failed)} runs failed: {names}.")
     if left_out:
         notes.append(f"{len(left_out)} files were left out; the page says why.")
     return notes

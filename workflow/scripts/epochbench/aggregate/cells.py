@@ -3,6 +3,7 @@
 from dataclasses import replace
 from statistics import mean, median
 
+from epochbench import wording
 from epochbench.aggregate.baseline import epoch_times, first_of, is_comparable, speedup_over
 from epochbench.aggregate.contrast import cautious, contrast_of, verdicts
 from epochbench.aggregate.floors import Floors
@@ -53,7 +54,7 @@ def summarise_cell(
         flags=_flags(runs, base, reference)
         + [f"gate failed: {each.gate}" for each in findings if each.passed is False],
         gates=findings,
-        node=", ".join(dict.fromkeys(run.machine.node for run in runs)),
+        node=", ".join(dict.fromkeys(wording.visible(run.machine.node) for run in runs)),
         valid=all(each.passed is not False for each in findings if each.severity == gates.HARD),
         **_parts_of_a_run(runs),
         **_training(runs),

@@ -33,7 +33,8 @@ def headline(
     # A cell that the config names was picked by nobody's times.
     close = 1 if settings.best else compare.close(best, _candidates(cells, base, settings))
     ratio, fair = compare.ratio(base, best, (1, close)), _fair(base, best, slow, close, compare)
-    plain = plain_sentence(base, best, ratio, fair=fair, is_best=not settings.best)
+    cpu = next(((row, fair.speedup) for row in cells if fair and row.cell == fair.cell), None)
+    plain = plain_sentence(base, best, ratio, fair=cpu, is_best=not settings.best)
     return Headline(
         baseline=base.cell,
         best=best.cell,

@@ -8,13 +8,15 @@ from pathlib import Path
 from epochbench.aggregate.baseline import epoch_times, first_of, speedup_over
 from epochbench.aggregate.compare import failed_gates, what_differs
 from epochbench.aggregate.disturbed import counting_by_cell
-from epochbench.aggregate.labels import label
+from epochbench.aggregate.labels import labels
 from epochbench.aggregate.machines import hardware
 from epochbench.aggregate.settings import Settings
 from epochbench.errors import BenchmarkError
 from epochbench.records.exchange import read_export
 from epochbench.stats import Interval, typical_epoch
+from epochbench.timing.cell import Cell
 from epochbench.timing.record import Dataset, Record
+from epochbench.wording import visible
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,12 @@ class Series:
     @property
     def name(self) -> str:
         """Return the cell in words, the machine and the data in one line."""
-        return f"{self.label}, {self.machine}, {self.data}"
+        return f"{self.label}, {self.place}"
+
+    @property
+    def place(self) -> str:
+        """Return the machine and the data in one line."""
+        return f"{self.machine}, {self.data}"
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ def read_history(paths: list[str], settings: Settings | None = None) -> History:
         raise BenchmarkError("compare.history is empty; name exports: make history EXPORTS='a.zip b.zip'")
     settings = settings or Settings()
     exports = sorted(((Path(path).stem, read_export(path)) for path in paths), key=lambda pair: pair[1].created_at)
-    names = _told_apart([f"{stem}, {export.created_at[:10]}" for stem, export in exports])
+    names = _told_apart([f"{visible(stem)}, {export.created_at[:10]}" for stem, export in exports])
     left_out = [f"{file.file}: {file.reason}" for _, export in exports for file in export.left_out]
     cells = []
     for name, (_, export) in zip(names, exports, strict=True):
@@ -65,7 +72,7 @@ def read_history(paths: list[str], settings: Settings | None = None) -> History:
     if not any(cells):
         why = f" ({'; '.join(left_out)})" if left_out else ""
         raise BenchmarkError(f"{', '.join(paths)}: no record that counts{why}; name other exports")
-    return History(names, _all_series(cells, settings), left_out)
+    return History(names, _in_words(_all_series(cells, settings), settings.labels), left_out)
 
 
 def _told_apart(names: list[str]) -> list[str]:
@@ -78,19 +85,26 @@ def _told_apart(names: list[str]) -> list[str]:
     return told
 
 
-def _all_series(exports: list[dict[str, list[Record]]], settings: Settings) -> list[Series]:
+def _in_words(series: list[tuple[Cell, Series]], own: dict[str, str]) -> list[Series]:
+    """Return the series with their cells in words: what the sheet calls a cell, unless it was set in several ways."""
+    kinds = dict.fromkeys(cell for cell, _ in series)
+    ways = Counter(cell.cell for cell in kinds)
+    names = {cell: cell.cell if ways[cell.cell] == 1 else f"{cell.cell}/{place}" for place, cell in enumerate(kinds)}
+    words = labels({names[cell]: cell for cell in kinds}, own)
+    return [replace(one, label=words[names[cell]]) for cell, one in series]
+
+
+def _all_series(exports: list[dict[str, list[Record]]], settings: Settings) -> list[tuple[Cell, Series]]:
     """Return the series of every cell, one for each set of machines, data and settings that it was timed with."""
     cells = {}
     for place, by_cell in enumerate(exports):
         for cell, runs in by_cell.items():
             cells.setdefault(cell, {}).setdefault(_kind(runs), []).append((place, runs))
-    series = [
-        _series(measured, settings, apart=_apart(next(iter(kinds)), kind))
+    return [
+        (measured[0][1][0].cell, _series(measured, settings, apart=_apart(next(iter(kinds)), kind)))
         for kinds in cells.values()
         for kind, measured in kinds.items()
     ]
-    alike = Counter(words for words, _ in {(one.label, one.cell) for one in series})
-    return [replace(one, label=f"{one.label} ({one.cell})") if alike[one.label] > 1 else one for one in series]
 
 
 def _kind(runs: list[Record]) -> tuple:
@@ -110,8 +124,8 @@ def _series(measured: list[tuple[int, list[Record]]], settings: Settings, apart:
     steps = pairwise(measured)
     return Series(
         cell=oldest[0].cell.cell,
-        label=label(oldest[0].cell),
-        machine=f"{hardware(oldest[0])} ({', '.join(dict.fromkeys(run.machine.node for run in oldest))})",
+        label="",
+        machine=f"{hardware(oldest[0])} ({', '.join(dict.fromkeys(visible(run.machine.node) for run in oldest))})",
         data=", ".join(dict.fromkeys(_data(run.dataset) for run in oldest)),
         points=[
             (place, typical_epoch(epoch_times(runs), settings.confidence, first_of(runs))) for place, runs in measured
@@ -122,4 +136,4 @@ def _series(measured: list[tuple[int, list[Record]]], settings: Settings, apart:
 
 
 def _data(dataset: Dataset) -> str:
-    return f"{dataset.name} {dataset.fingerprint[:6]}"
+    return f"{visible(dataset.name)} {dataset.fingerprint[:6]}"

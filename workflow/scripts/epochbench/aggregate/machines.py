@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, fields, replace
 
+from epochbench import wording
 from epochbench.aggregate.summary import CodeVersion, Difference, MachineSummary, NodeValue
 from epochbench.documents import to_dict
 from epochbench.timing.floors import highest
@@ -11,7 +12,9 @@ from epochbench.timing.record import Record
 def hardware(record: Record) -> str:
     """Return the words for what a record was timed on: the GPU, or the CPU and its usable cores."""
     machine = record.machine
-    return machine.gpu.name if machine.gpu else f"{machine.cpu}, {machine.cores_usable} cores"
+    if machine.gpu:
+        return wording.visible(machine.gpu.name).strip() or "GPU"
+    return f"{wording.visible(machine.cpu).strip() or 'CPU'}, {machine.cores_usable} cores"
 
 
 def hardware_used(record: Record) -> str:
@@ -37,8 +40,11 @@ def machines(records: list[Record]) -> list[MachineSummary]:
 
 
 def _machine(record: Record) -> MachineSummary:
-    facts = [field.name for field in fields(MachineSummary) if field.name != "peaks"]
-    return MachineSummary(**{fact: getattr(record.machine, fact) for fact in facts}, peaks=None)
+    facts = {
+        field.name: getattr(record.machine, field.name) for field in fields(MachineSummary) if field.name != "peaks"
+    }
+    named = {name: wording.visible(value) for name, value in facts.items() if isinstance(value, str)}
+    return MachineSummary(**facts | named, peaks=None)
 
 
 def code_versions(records: list[Record]) -> list[CodeVersion]:

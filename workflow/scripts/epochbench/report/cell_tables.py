@@ -30,7 +30,7 @@ def _cell_row(row: CellSummary) -> dict[str, str]:
         "interval": wording.interval_of_seconds(row.epoch_seconds),
         "minimum": wording.seconds(row.minimum_seconds),
         "epochs": f"{row.epochs} in {row.runs} runs",
-        "images/s": wording.count(row.images_per_second),
+        "images/s": wording.significant(row.images_per_second, wording.digits_supported(row.epoch_seconds)),
         "speedup": "baseline" if is_base else ratio,
         "verdict": "" if is_base else row.verdict or "",
         "accuracy": f"{row.test_accuracy * 100:.1f} %",

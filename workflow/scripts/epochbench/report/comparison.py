@@ -89,7 +89,7 @@ def write_comparison(comparisons: list[Comparison], outcome: Outcome, base: str 
         alternative="How many times as fast each cell is now, with its interval; the table below has every number.",
         explanation=HOW_TO_READ_CHANGES,
         rows=rows,
-        labels={one.cell: one.label for one in comparisons},
+        words=[one.label for one in comparisons],
     )
     write_text(folder / "comparison.html", render_short_page(page))
 
@@ -106,16 +106,19 @@ def write_history(history: History, folder: str | Path) -> None:
         alternative="The epoch time of every cell in every export, oldest first; the table below has every number.",
         explanation=HOW_TO_READ_HISTORY,
         rows=rows,
-        labels={one.cell: one.label for one in history.series},
+        words=[one.label for one in history.series],
     )
     write_text(folder / "history.html", render_short_page(page))
 
 
 def _without_line(history: History) -> list[str]:
-    """Return in words how many cells have no line in the figure; nothing where all have one."""
-    every, drawn = ({one.cell for one in series} for series in (history.series, drawn_series(history)))
-    count = len(every - drawn)
-    return [f"{count} of {len(every)} cells stand in a single export, and in the table alone."] if count else []
+    """Return in words how many series have no line in the figure; nothing where all have one."""
+    count = len(history.series) - len(drawn_series(history))
+    return (
+        [f"{count} of {len(history.series)} lines would have a single point; they stand in the table alone."]
+        if count
+        else []
+    )
 
 
 def history_rows(history: History) -> list[dict[str, str]]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from epochbench import wording
-from epochbench.aggregate.answer import without_wrong
 from epochbench.aggregate.summary import Summary
 from epochbench.report import accuracy_tables, cell_tables, machine_tables, ratio_tables, share
 from epochbench.report.figure import marks_in_words
@@ -18,6 +17,8 @@ from epochbench.shard.samples import COLUMNS
 
 # A PNG begins with its signature and the length and name of its first block, then width and height, 4 bytes each.
 PNG_SIZE = 16
+# Losses above the figure; the others are folded.
+MOST_MISSING = 3
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,10 @@ def render_page(summary: Summary, published: list[dict], pictures: Pictures) -> 
     return template("index.html.j2").render(
         summary=summary,
         labels=summary.labels,
-        notes=[*without_wrong(summary.cells), *summary.notes],
+        question=share.question(summary),
+        notes=share.must_be_said(summary),
+        missing=_missing(summary),
+        most_missing=MOST_MISSING,
         details=summary.headline.details if summary.headline else [],
         ratios=share.ratios(summary),
         two_lines=share.two_lines(summary),
@@ -51,6 +55,12 @@ def render_page(summary: Summary, published: list[dict], pictures: Pictures) -> 
         **_tables_of_ratios(summary, published),
         **_tables_of_machines(summary),
     )
+
+
+def _missing(summary: Summary) -> list[tuple[str, str]]:
+    """Return each run and file that is not there, and why."""
+    failed = [(f"{run.cell}, run {run.run}", f"failed: {run.error}") for run in summary.failed]
+    return failed + [(file.file, f"was left out: {file.reason}") for file in summary.left_out]
 
 
 def _tables_of_cells(summary: Summary) -> dict[str, list]:
@@ -100,7 +110,7 @@ class ShortPage:
     alternative: str  # the figure in words
     explanation: str  # how to read figure and table
     rows: list[dict[str, str]]
-    labels: dict[str, str]  # the rows' cells in words
+    words: list[str]  # each row's cell in words
 
 
 def render_short_page(page: ShortPage) -> str:

@@ -1,10 +1,11 @@
 """What all figures share: colours, sizes, the theme, and how they are saved."""
 
 import contextlib
+import functools
 import io
 import re
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ import seaborn as sns
 from markupsafe import escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from epochbench.files import write_text
@@ -25,17 +27,24 @@ from epochbench.stats import Interval
 # Okabe and Ito's colours, distinct for every kind of colour vision and in grey (Okabe & Ito 2008).
 GREY = "#6b6b6b"
 COLOURS = {"cpu": "#0072b2", "gpu": "#d55e00", "published": GREY}
+# Of lines that stand for something else each: at least 4.5 times as dark or bright as the ground, on paper and screen.
+SERIES = ("#0068a8", "#b84a00", "#00735a", "#9c2f7c", "#76600a", "#5546b5", "#b0221c", "#4a5a66")
+MARKERS = "osD^vPX*"
 INK, SOFT, RULE, EDGE, GRID, PAPER = "#222222", "#555555", "#999999", "#bbbbbb", "#e6e6e6", "#ffffff"
 # What a page has instead, so that one drawing serves the light and the dark: custom properties of its stylesheet.
 PROPERTIES = {
     INK: "ink", SOFT: "soft", GREY: "soft", RULE: "rule", EDGE: "rule", GRID: "line", PAPER: "paper",
     COLOURS["cpu"]: "cpu", COLOURS["gpu"]: "gpu",
+    **{colour: f"series-{number}" for number, colour in enumerate(SERIES, start=1)},
 }  # fmt: skip
 EPOCH_AXIS = "seconds per training epoch (log scale)"
 ROW_INCHES = 0.46
 WIDTH_INCHES = 9.6
 # A phone's: its letters are nearly as large there as the page's own.
-PHONE_INCHES, PHONE_LABEL = 4.0, 38
+PHONE_INCHES, PHONE_POINTS, PHONE_LINES = 4.0, 9, 3
+POINTS_PER_INCH, LINE_HEIGHT = 72, 1.3
+# The width of a letter that the font lacks, in multiples of its size: matplotlib draws the box of another font.
+LACKED = 1.3
 PRINT_DPI = 300
 TICKS_PER_INCH = 1.6
 # Where a log axis is numbered, by how many times its end is its beginning.
@@ -132,9 +141,9 @@ def on_page(svg: str, prefix: str) -> str:
     element = re.sub(r'(<svg[^>]*?) (?:height|width)="[^"]*"', r"\1", element, count=1)
     element = re.sub(r'(<svg[^>]*?) (?:height|width)="[^"]*"', r"\1", element, count=1)
     element = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", element)
-    for colour, name in PROPERTIES.items():
-        element = element.replace(f": {colour}", f": var(--{name})")
-    return element
+    # In a style, and as an attribute in the patterns of hatched bars.
+    colours = re.compile(f'(: |(?:fill|stroke)=")({"|".join(PROPERTIES)})')
+    return colours.sub(lambda found: f"{found[1]}var(--{PROPERTIES[found[2]]})", element)
 
 
 def interval_mark(axes: Axes, position: float, interval: Interval, colour: str) -> None:
@@ -151,9 +160,72 @@ def value_beside(axes: Axes, position: float, right: float, text: str) -> None:
     )
 
 
-def phone_rows(names: Iterable[str]) -> tuple[Drawing, Axes, list[str]]:
-    """Return a narrow figure, its axes with a row for each name, and the names in lines, for row_above to write."""
-    wrapped = ["\n".join(textwrap.wrap(name, PHONE_LABEL, max_lines=2, placeholder=" …")) for name in names]
+@functools.cache
+def _advance(letter: str, bold: bool) -> float:
+    """Return how far a letter moves the pen, in multiples of its size."""
+    font = get_font(findfont(FontProperties(family=STYLE["font.family"], weight="bold" if bold else "normal")))
+    font.set_size(POINTS_PER_INCH, POINTS_PER_INCH)
+    glyph = font.get_char_index(ord(letter))
+    return font.load_glyph(glyph).linearHoriAdvance / 65536 / POINTS_PER_INCH if glyph else LACKED
+
+
+def inches_of(text: str, points: float, *, bold: bool = False) -> float:
+    """Return how wide a line of text is drawn."""
+    return sum(_advance(letter, bold) for letter in text) * points / POINTS_PER_INCH
+
+
+def in_lines(text: str, inches: float, points: float, most: int | None = None, *, bold: bool = False) -> list[str]:
+    """Break a text into lines of so many inches at most; a text of more lines than `most` ends in an ellipsis."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if inches_of(longer, points, bold=bold) <= inches:
+            lines[-1] = longer
+            continue
+        lines.append("")
+        for letter in word:
+            if lines[-1] and inches_of(lines[-1] + letter, points, bold=bold) > inches:
+                lines.append("")
+            lines[-1] += letter
+    lines = [line for line in lines if line] or [""]
+    if most is None or len(lines) <= most:
+        return lines
+    last = lines[most - 1]
+    while last and inches_of(f"{last} …", points, bold=bold) > inches:
+        last = last[:-1].rstrip()
+    return [*lines[: most - 1], f"{last} …"]
+
+
+def drawn_names(names: Sequence[tuple[str, str]], inches: float, points: float, most: int) -> list[str]:
+    """Return names as lines that fit, and unlike wherever their words are: each in words, and what else it is called.
+
+    Where cutting makes two alike they are called the other way, and where that is cut alike too they are numbered.
+    """
+    fitted = ["\n".join(in_lines(words, inches, points, most)) for words, _ in names]
+    for other in (lambda place: names[place][1], lambda place: f"{place + 1}: {names[place][0]}"):
+        first = dict(zip(fitted, (words for words, _ in names), strict=True))
+        alike = {text for text, (words, _) in zip(fitted, names, strict=True) if first[text] != words}
+        fitted = [
+            "\n".join(in_lines(other(place), inches, points, most)) if text in alike else text
+            for place, text in enumerate(fitted)
+        ]
+    return fitted
+
+
+def row_inches(names: Sequence[str], points: float) -> float:
+    """Return the height of a row that keeps each name off the next, however many lines they have."""
+    lines = [name.count("\n") + 1 for name in names]
+    most = max((one + other for one, other in pairwise(lines)), default=0)
+    return max(ROW_INCHES, points * LINE_HEIGHT / POINTS_PER_INCH * most / 2)
+
+
+def phone_rows(names: Sequence[tuple[str, str]], values: Sequence[str]) -> tuple[Drawing, Axes, list[str]]:
+    """Return a narrow figure, its axes with a row for each name, and the names in lines, for row_above to write.
+
+    The values stand right of the names, which are as drawn_names() takes them.
+    """
+    room = max(PHONE_INCHES / 2, PHONE_INCHES * 0.94 - max(inches_of(value, PHONE_POINTS) for value in values))
+    wrapped = drawn_names(names, room, PHONE_POINTS, PHONE_LINES)
     lines = max(name.count("\n") + 1 for name in wrapped)
     height = 0.65 + (0.26 + 0.15 * lines) * len(wrapped)
     figure, axes = plt.subplots(figsize=(PHONE_INCHES, height), layout="constrained")
@@ -166,8 +238,8 @@ def row_above(axes: Axes, position: float, name: str, value: str, colour: str) -
     for place, side, text, ink in ((0, "left", name, colour), (1, "right", value, INK)):
         axes.annotate(
             text, (place, position), (0, 8), xycoords=("axes fraction", "data"), textcoords="offset points",
-            ha=side, va="bottom", fontsize=9, color=ink, zorder=6,
-        )  # fmt: skip
+            ha=side, va="bottom", fontsize=PHONE_POINTS, color=ink, zorder=6,
+        ).set_in_layout(False)  # fmt: skip
 
 
 def plain_log_axis(axes: Axes, unit: str = "", inches: float | None = None, *, vertical: bool = False) -> None:
