@@ -42,20 +42,25 @@ def shares(other_seconds: float, steal_seconds: float | None, core_seconds: floa
 
 
 def disturbances(
-    lost: Shares, flop_per_second: float, best_flop_per_second: float, watch: GpuWatch | None = None
+    lost: Shares, flop_per_second: float, best_flop_per_second: float | None, watch: GpuWatch | None = None
 ) -> list[str]:
     """Return what disturbed a timing, in words; an empty list where nothing did.
 
     `flop_per_second` is what the matrix product reached just after the clock, `best_flop_per_second` the best that
-    this machine is known to reach with as many threads or on one card; `watch` is what was seen of the cards meanwhile.
+    this machine is known to reach with as many threads or on one card, None where that is unknown; `watch` is what was
+    seen of the cards meanwhile.
     """
     told = lost.problems()
     if watch:
         told += on_the_card(watch.processes) + slowed_from_outside(watch)
-    share = flop_per_second / best_flop_per_second
-    if share < MIN_CALIBRATION_SHARE:
-        told.append(f"the matrix product reached {share:.0%} of this machine's best")
+    if is_held_back(flop_per_second, best_flop_per_second):
+        told.append(f"the matrix product reached {flop_per_second / best_flop_per_second:.0%} of this machine's best")
     return told
+
+
+def is_held_back(flop_per_second: float, best_flop_per_second: float | None) -> bool:
+    """Tell whether a matrix product is so far below the best that something held it back; where that is known."""
+    return best_flop_per_second is not None and flop_per_second < MIN_CALIBRATION_SHARE * best_flop_per_second
 
 
 def on_the_card(processes: int | None) -> list[str]:

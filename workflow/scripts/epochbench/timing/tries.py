@@ -79,13 +79,12 @@ def _noted(task: Task, team: Team, timed: stopwatch.Timed, peaks: Peaks) -> Try:
     others, steal, cores = team.total([activity.other_cpu_seconds, activity.stolen_seconds or 0.0, activity.usable])
     taken = quiet.shares(others, None if activity.steal_seconds is None else steal, timed.outer_seconds * cores)
     reached = peaks.matrix_flop_per_second["fp32"]
-    # The reference is of one process, and so is what it is compared with.
-    own, best = reached / team.size, task.reference_flop_per_second
+    own = reached / team.size  # the reference is of one process too
     return Try(
         epoch_seconds=timed.epoch_seconds,
         waited_seconds=0.0,
         others_share=round(taken.others, 4),
         steal_share=None if taken.steal is None else round(taken.steal, 4),
         matrix_flop_per_second=reached,
-        disturbed_by=quiet.disturbances(taken, own, best or own, timed.gpu_watch),
+        disturbed_by=quiet.disturbances(taken, own, task.reference_flop_per_second, timed.gpu_watch),
     )
