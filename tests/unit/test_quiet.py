@@ -153,7 +153,7 @@ def test_it_goes_on_at_once_where_nobody_else_works(monkeypatch):
 
 def timed_with(monkeypatch, calibrations, watch=None, team=ONE, **protocol):
     """Return the tries of a run whose calibrations, one a try, reach so many GFLOP/s."""
-    activity = host.Activity(0, 0, 1.0, 1.0, 0.0)
+    activity = host.Activity(0, 0, 1.0, 1.0, 0.0, at_seconds=1.0)
     timed = SimpleNamespace(epoch_seconds=[1.0], outer_seconds=1.0, activity=activity, gpu_watch=watch)
     reached = iter(calibrations)
     monkeypatch.setattr(tries.stopwatch, "time_epochs", lambda *_: timed)

@@ -76,8 +76,10 @@ def _attempt(
 def _noted(task: Task, team: Team, timed: stopwatch.Timed, peaks: Peaks) -> Try:
     """Return what the record keeps of a try. Workers are pinned, so that each sees the cores of its own."""
     activity = timed.activity
-    others, steal, cores = team.total([activity.other_cpu_seconds, activity.stolen_seconds or 0.0, activity.usable])
-    taken = quiet.shares(others, None if activity.steal_seconds is None else steal, timed.outer_seconds * cores)
+    # Of the time in which they were counted, which is a little longer than the epochs.
+    available = activity.usable * activity.at_seconds
+    others, steal, core_seconds = team.total([activity.other_cpu_seconds, activity.stolen_seconds or 0.0, available])
+    taken = quiet.shares(others, None if activity.steal_seconds is None else steal, core_seconds)
     reached = peaks.matrix_flop_per_second["fp32"]
     own = reached / team.size  # the reference is of one process too
     return Try(
