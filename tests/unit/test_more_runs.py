@@ -178,7 +178,7 @@ def test_the_interval_of_a_cell_that_was_picked_among_close_ones_allows_for_its_
     assert made.headline.close == 4
     assert made.headline.speedup.estimate == row.speedup.estimate
     assert made.headline.speedup.low < row.speedup.low
-    assert "gpu-a is the fastest of 4 that are too close to tell" in made.answer[1]
+    assert "gpu-a is the fastest of 4 cells that its first runs do not tell apart" in made.answer[1]
     far = [run for name in "bcd" for run in runs(f"gpu-{name}", (0.9, 0.91, 0.9))]
     alone = aggregate(records[:6] + far, Settings(), []).headline
     assert (alone.close, alone.speedup) == (1, row.speedup)
@@ -214,7 +214,7 @@ def test_which_runs_tell_the_spread_depends_on_what_was_disturbed_and_on_no_time
 
 
 def test_the_best_of_several_equal_cells_is_covered_too():
-    """Without allowing for its luck the interval would cover 86 %; benchmarks/coverage.py has the whole table."""
+    """Without allowing for its luck the interval would cover 86 %: benchmarks/coverage.py has the whole table."""
     random, held, unlucky = np.random.default_rng(13), 0, 0
     for _ in range(300):
         base, *cells = (np.exp(random.normal(0, 0.05, (3, 1))).tolist() for _ in range(11))
