@@ -145,9 +145,8 @@ class Headline:
         """Return a sentence where the best is the fastest of cells that its first runs do not tell apart."""
         if self.close == 1 or self.speedup.low is None:
             return []
-        return [
-            f"{self.best} is the fastest of {self.close} cells that its first runs do not tell apart, which its interval allows for."
-        ]
+        picked = f"{self.best} is the fastest of {self.close} cells that its first runs do not tell apart"
+        return [f"{picked}, which its interval allows for."]
 
     @property
     def beside(self) -> list[EqualPrecision]:
