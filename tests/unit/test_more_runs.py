@@ -51,9 +51,19 @@ def test_the_budget_bounds_them_and_the_sentence_says_so():
 
 def test_a_disturbed_run_has_a_number_too():
     """Of three runs one was left out: with one further run there are four records of the cell."""
-    noisy = [tried(1, 2.0), tried(2, 2.3), tried(3, 9.0, "others took 40% of the cores")]
+    disturbed = tried(3, 9.0, "others took 40% of the cores", reached=1e12)
+    noisy = [tried(1, 2.0, reached=1e12), tried(2, 2.3, reached=1e12), disturbed]
     plan = plan_more_runs(noisy + runs("cpu-best", STEADY), Settings(), 0.01, 40.0)
     assert plan.runs == {"cpu-reference": 4, "cpu-best": 3}
+
+
+def test_where_too_few_first_runs_were_undisturbed_others_are_made_in_their_place():
+    """Whatever their spread, or else only a spread that looks large by chance would be told anew."""
+    noisy = "others took 40% of the cores"
+    first = [tried(1, 2.0, noisy, reached=1e12), tried(2, 2.01, noisy, reached=1e12), tried(3, 2.0, reached=1e12)]
+    plan = plan_more_runs(first + runs("cpu-best", STEADY), Settings(), 0.1, 100.0)
+    assert plan.runs == {"cpu-reference": 5, "cpu-best": 3}
+    assert plan.sentence.startswith("Further runs: 2 of cpu-reference")
 
 
 def test_no_cell_gets_runs_without_end():
