@@ -128,11 +128,12 @@ def after_disturbances(random, spreads: tuple[float, float], budget: int) -> lis
                             disturbed[number - 1])
             for number, seconds in enumerate(draw(random, spread), start=1)
         ]  # fmt: skip
-        sides.append(Side(name, spread_of([run.seconds for run in _counting(runs[:FIRST_RUNS])]), RUN_SECONDS))
+        first = _counting(runs[:FIRST_RUNS])
+        missing = sum(run.disturbed for run in first)
+        sides.append(Side(name, spread_of([run.seconds for run in first]), RUN_SECONDS, missing=missing))
         every.append(runs)
-    counts = further_runs(sides, TARGET, budget * RUN_SECONDS, 0.95).runs
-    added = [counts[side.cell] - side.spread.runs for side in sides]
-    timed = [_counting(runs[: FIRST_RUNS + more]) for runs, more in zip(every, added, strict=True)]
+    added = further_runs(sides, TARGET, budget * RUN_SECONDS, 0.95).added
+    timed = [_counting(runs[: FIRST_RUNS + added[name]]) for runs, name in zip(every, "ab", strict=True)]
     ratio = speedup(*([run.seconds for run in runs] for runs in timed), first=tuple(map(first_of, timed)))
     return [ratio.low <= 1 <= ratio.high]
 

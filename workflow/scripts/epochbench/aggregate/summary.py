@@ -171,7 +171,8 @@ class Headline:
         """Return a sentence where the best is the fastest of cells that its first runs do not tell apart."""
         if self.close == 1 or self.speedup.low is None:
             return []
-        return [f"{self.best} is the fastest of {self.close} that are too close to tell; its interval allows for that."]
+        picked = f"{self.best} is the fastest of {self.close} cells that its first runs do not tell apart"
+        return [f"{picked}, which its interval allows for."]
 
     @property
     def beside(self) -> list[EqualPrecision]:
