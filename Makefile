@@ -94,7 +94,7 @@ format: $(READY)  ## Format Python and Snakemake files, and write the table of a
 	$(BIN)snakefmt Snakefile workflow/Snakefile workflow/rules
 
 dry-run: $(READY)  ## Show what would be run
-	$(BIN)snakemake --dry-run $(ARGS)
+	$(BIN)snakemake --dry-run --cores $(CORES) $(ARGS)
 
 release-check:  ## Say whether this commit can be released as the version in CITATION.cff
 	@sh workflow/release_check.sh

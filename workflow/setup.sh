@@ -113,6 +113,7 @@ command -v "$python" >/dev/null || fail "'$python' is not there; install Python 
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "'$python' is Python $version; 3.11 or newer is needed, name one: make PYTHON=python3.12"
+python=$("$python" -c 'import sys; print(sys.executable)') # itself, where a version manager's script stands before it
 
 echo "setup: Python $version into $folder"
 "$python" -m venv --without-pip "$folder" ||

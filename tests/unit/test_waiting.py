@@ -6,7 +6,16 @@ import pytest
 
 from epochbench.cluster import advice, minutes_of, nodes_of
 from epochbench.errors import BenchmarkError
-from epochbench.waiting import FIRST_WORD_SECONDS, NEXT_WORD_SECONDS, Waiting, Watch, remedy, waiting_jobs
+from epochbench.waiting import (
+    FIRST_WORD_SECONDS,
+    LOOK_SECONDS,
+    LOOKS,
+    NEXT_WORD_SECONDS,
+    Waiting,
+    Watch,
+    remedy,
+    waiting_jobs,
+)
 
 QUEUE = """7|PENDING|PartitionConfig|rule_train_cpu_wildcards_cpu-reference_1|/here
 8|RUNNING|None|rule_train_cpu_wildcards_cpu-reference_2|/here
@@ -58,6 +67,7 @@ def test_a_job_that_can_never_start_is_told_once_and_ended_where_asked():
     watch = Watch(said.append, ended.extend)
     watch.look([STUCK], 0)
     assert said == []  # its reason may be an old one
+    assert LOOK_SECONDS * LOOKS < 60  # told within a minute
     watch.look([STUCK], 10)
     watch.look([STUCK], 20)
     assert said == [

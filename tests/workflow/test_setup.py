@@ -178,6 +178,7 @@ def test_a_tampered_wheel_is_refused_and_the_next_set_up_mends_what_is_there(tmp
     assert "a file is not the one that" in line
     assert "thing" in line
     assert ("uv has no counterpart of pip's setting 'constraint'" in outcome.stdout) == (by == "pip")
+    assert ("pip installs" in outcome.stdout) == (by == "pip")  # a file that is not the pinned one is final
     assert not has(tmp_path, "thing")
     assert not (tmp_path / "venv/.ready").exists()
 
