@@ -45,9 +45,16 @@ def same_arithmetic(found: Evidence, precision="fp32"):
     return {finding.gate: finding.passed for finding in gates.findings(made)}["same arithmetic"]
 
 
-@pytest.mark.parametrize("way", [{}, {"micro_batch": 30}, {"memory_format": "channels_last"}])
-@pytest.mark.parametrize("protocol", [replace(ADAMW, optimizer="adam"), ADAMW, replace(ADAMW, fused="always")])
-def test_right_updates_agree_with_float64_as_closely_as_sgds(manifest, protocol, way):
+WAYS = [
+    (replace(ADAMW, optimizer="adam"), {}),
+    (ADAMW, {"micro_batch": 50}),
+    (replace(ADAMW, fused="always"), {"memory_format": "channels_last"}),
+    (Protocol(weight_decay=0.1), {}),
+]
+
+
+@pytest.mark.parametrize(("protocol", "way"), WAYS)
+def test_right_updates_agree_with_float64_as_closely_as_published_ones(manifest, protocol, way):
     found = checked(manifest, protocol, **way)
     assert found.first_steps[-1].update_deviation < 1e-4
     assert same_arithmetic(found) is True
@@ -57,8 +64,9 @@ def test_a_sign_that_rounding_flips_counts_with_the_size_of_its_gradient(manifes
     """In bf16 many signs of tiny gradients are flipped: by their number alone the update would be far off."""
     task = Task(Cell("a", "cpu", batch_size=100), 1, ADAMW, manifest, 1)
     right, rounded = (reference._computed(task, 1, *how) for how in ((torch.float64, "fp32"), (torch.float32, "bf16")))
-    assert reference.distance(rounded.updates[0], right.updates[0]) > 0.05
-    assert right.distance(0, rounded.updates[0]) < 0.005
+    by_number = reference.distance(rounded.updates[0], right.updates[0])
+    assert by_number > 0.05
+    assert right.distance(0, rounded.updates[0]) < by_number / 5
 
 
 def dropped(step, number, images, labels):
@@ -74,7 +82,7 @@ def nothing(step, number, images, labels):
 
 
 def faster(step, number, images, labels):
-    step.optimizer.rate = 1.05 * ADAMW.learning_rate
+    step.optimizer.rate = 1.1 * ADAMW.learning_rate
     return step.take(images, labels)
 
 

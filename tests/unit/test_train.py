@@ -19,7 +19,7 @@ from epochbench.timing.devices import open_device
 from epochbench.timing.devices.cpu import CpuDevice
 from epochbench.timing.load import dataset_of, load_batches, load_split
 from epochbench.timing.network import build_network
-from epochbench.timing.optimizer import OPTIMIZERS, build_optimizer
+from epochbench.timing.optimizer import build_optimizer
 from epochbench.timing.protocol import Protocol
 from epochbench.timing.run import run_cell
 from epochbench.timing.step import GraphStep, Step, build_step
@@ -94,8 +94,7 @@ def test_every_way_of_computing_fp32_trains_to_the_same_losses(manifest, way):
 TORCHS_OWN = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
-@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(("name", "weight_decay"), [("sgd", 0.0), ("sgd", 0.1), ("adam", 0.1), ("adamw", 0.1)])
 def test_an_optimiser_is_torchs_own(manifest, name, weight_decay):
     """Ours call torch's functional updates; its classes do the same, step for step, and so do the fused kernels."""
     images, labels = load_split(manifest, "train", "cpu")
@@ -321,7 +320,7 @@ def epoch_graph(manifest, protocol=SHORT, **cell):
     return build_step(made, build_network("lenet", dataset_of(manifest), 1), Capturing()), batches
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_replayed_epoch_is_its_steps_one_by_one_and_counts_what_its_graph_holds(manifest, optimizer):
     protocol = dataclasses.replace(SHORT, optimizer=optimizer, learning_rate=0.001)
     step, batches = epoch_graph(manifest, protocol)

@@ -66,12 +66,9 @@ def work_done(record: Record) -> Verdict:
             f"{evidence.counted_steps} steps on {evidence.counted_images} images were taken, {steps} on {images} asked."
         )
     until = record.until_accuracy
-    wanted = record.dataset.train_images * len(until.epoch_seconds) if until else 0
-    if until and until.counted_images != wanted:
-        return (
-            False,
-            f"On the way to {until.accuracy:.0%} accuracy {until.counted_images} of {wanted} images were taken.",
-        )
+    asked = record.dataset.train_images * len(until.epoch_seconds) if until else 0
+    if until and until.counted_images != asked:
+        return False, f"Until the accuracy {until.counted_images} images were trained on, {asked} asked."
     if evidence.parameters_moved < 1:
         return False, f"Only {evidence.parameters_moved:.0%} of the parameters changed while the clock ran."
     return True, f"{steps} steps on {images} images, and every parameter moved{_but_unreached(record)}."
