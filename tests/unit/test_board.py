@@ -18,6 +18,7 @@ from epochbench.errors import BenchmarkError
 from epochbench.records.exchange import read_export, write_export
 from epochbench.report.board import origin_rows, refusals, render_board, result_rows, title_of, write_board
 from epochbench.stats import Interval
+from epochbench.timing.protocol import Protocol
 from epochbench.timing.record import Code, Dataset, Try, seal
 
 KNOWN = frozenset({"feed"})
@@ -245,6 +246,7 @@ def test_what_cannot_be_compared_has_a_table_of_its_own(tmp_path):
         "synthetic": measured(dataset=SYNTHETIC),
         "batches": measured(batch_size=500),
         "network": measured(model="resnet18"),
+        "moved": measured(protocol=Protocol(residency="host")),
         "weak": changed(changed(measured(), "cpu-reference", **slow), "cpu-best", **slow),
     }
     board = board_of(pack(tmp_path, **exports))
@@ -254,6 +256,7 @@ def test_what_cannot_be_compared_has_a_table_of_its_own(tmp_path):
         "lenet on synthetic images cdcdcd, batches of 1,000",
         "lenet on CIFAR-10 ababab, batches of 500",
         "resnet18 on CIFAR-10 ababab, batches of 1,000",
+        "lenet on CIFAR-10 ababab, batches of 1,000, over a CPU with images that begin in the host's memory",
         "lenet on CIFAR-10 ababab, batches of 1,000, over a CPU with threads 1",
     }
     assert board.tables[-1].synthetic  # real images come first

@@ -20,6 +20,7 @@ from epochbench.errors import BenchmarkError, in_one_line
 from epochbench.records.exchange import Limits, read_export
 from epochbench.stats import Interval
 from epochbench.timing.cell import DEFAULTS, Cell
+from epochbench.timing.protocol import DEVICE
 from epochbench.timing.record import Record
 
 # An export of 100 runs has about 0.4 MiB, 2 MiB unpacked. The first wrong record is enough to refuse the whole.
@@ -220,6 +221,12 @@ def _set_by(cell: Cell) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {shown(str(getattr(cell, name)))}" for name in names)
 
 
+def _timed(record: Record) -> str:
+    """Return the same of a baseline, and where its images begin, if not on the device."""
+    where = f"images that begin in the {record.protocol.residency}'s memory"
+    return ", ".join(filter(None, [_set_by(record.cell), where if record.protocol.residency != DEVICE else ""]))
+
+
 def _result(pair: _Pair, file: str, digest: str, number: int, known_code: frozenset[str]) -> Result:
     leading = pair.summary.headline
     rows = {row.cell: row for row in pair.summary.cells}
@@ -232,7 +239,7 @@ def _result(pair: _Pair, file: str, digest: str, number: int, known_code: frozen
         digest=digest,
         address=digest[:12] if number == 1 else f"{digest[:12]}-{number}",
         files=[file],
-        work=Work(first.dataset.fingerprint, shown(first.cell.model), first.cell.batch_size, _set_by(first.cell)),
+        work=Work(first.dataset.fingerprint, shown(first.cell.model), first.cell.batch_size, _timed(first)),
         data=shown(first.dataset.name),
         synthetic=first.dataset.synthetic,
         train_images=first.dataset.train_images,

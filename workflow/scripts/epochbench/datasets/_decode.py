@@ -39,20 +39,24 @@ def decode(root: Path, files: list, shape: tuple[int, int, int], colours: str, f
         images = on_disk(Path(place, "images"), (len(files), *shape))
         task = {"root": str(root), "files": [name for name, _ in files], "shape": shape, "colours": colours}
         Path(place, "task.json").write_text(json.dumps(task))
-        count = min(_cores(), math.ceil(len(files) / IMAGES_EACH))
-        # Processes rather than threads, which would wait for one another at every small image.
-        command = [sys.executable, "-m", "epochbench.datasets._decode", place, str(count)]
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-        workers = [
-            subprocess.Popen([*command, str(number)], env=environment, stdout=subprocess.PIPE, text=True)
-            for number in range(count)
-        ]
-        said = [worker.communicate()[0].strip() for worker in workers]
-        if wrong := next(filter(None, said), None):
-            raise BenchmarkError(wrong)
-        if any(worker.returncode for worker in workers):
-            raise BenchmarkError(f"{root}: a process that decoded images failed; its own message stands above")
+        _share_out(place, min(_cores(), math.ceil(len(files) / IMAGES_EACH)))
     return Images(images, np.array([label for _, label in files], dtype=np.int64))
+
+
+def _share_out(place: str, count: int) -> None:
+    """Have so many processes decode a task: threads would wait for one another at every small image."""
+    folders = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, folders))}
+    command = [sys.executable, "-m", "epochbench.datasets._decode", place, str(count)]
+    workers = [
+        subprocess.Popen([*command, str(number)], env=environment, stdout=subprocess.PIPE, text=True)
+        for number in range(count)
+    ]
+    said = [worker.communicate()[0].strip() for worker in workers]
+    if wrong := next(filter(None, said), None):
+        raise BenchmarkError(wrong)
+    if any(worker.returncode for worker in workers):
+        raise BenchmarkError("a process that decoded images failed; its own message stands above")
 
 
 def main(place: str, count: str, number: str) -> None:
