@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from epochbench.aggregate.summary import CellSummary
+from epochbench.foreign import is_file
 from epochbench.stats import Interval, speedup
 from epochbench.timing.record import Record
 
@@ -40,7 +41,13 @@ def _without_speedup(row: CellSummary) -> CellSummary:
 
 def is_comparable(record: Record, baseline: Record) -> bool:
     """Tell whether a ratio of two cells means anything: the same data and the same network."""
-    return (record.dataset.fingerprint, record.cell.model) == (baseline.dataset.fingerprint, baseline.cell.model)
+    return _work(record) == _work(baseline)
+
+
+def _work(record: Record) -> tuple[str, str, str | None]:
+    """Return the data and the network; of a user's own file its content too, since others may call theirs the same."""
+    own = record.network is not None and is_file(record.cell.model)
+    return record.dataset.fingerprint, record.cell.model, record.network.source if own else None
 
 
 def speedup_over(base: list[Record], runs: list[Record], confidence: float) -> Interval:
