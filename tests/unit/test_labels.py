@@ -22,6 +22,7 @@ SHEET = "cell\tdevice\tallocator\tlabel\ncpu-reference\tcpu\t\t\ncpu-tuned\tcpu\
         ({"threads": 6, "processes": 2}, "CPU, 6 threads, 2 processes"),
         ({"model": "resnet18", "micro_batch": 125}, "ResNet-18, CPU, 125 images at a time"),
         ({"model": "own"}, "model own, CPU, as typed"),
+        ({"model": "nets/mine.py:network"}, "mine.py:network, CPU, as typed"),
         ({"device": "gpu", "precision": "tf32", "gpu_model": "h100", "constraint": "ib"}, "GPU, TF32"),
         (
             {"device": "gpu", "precision": "bf16", "layers": "fused", "memory_format": "blocks"},

@@ -3,13 +3,13 @@
 from collections import Counter
 
 from epochbench.aggregate.baseline import node_of
-from epochbench.foreign import without_folder
+from epochbench.foreign import is_foreign, without_folder
 from epochbench.timing.cell import COLUMNS, DEFAULTS, Cell
 
 # In the order in which they are said; under `...` stands how a column's other values are written. A value without
 # either is said by its column's name.
 WORDS = {
-    "model": {"lenet": "published network", "resnet18": "ResNet-18", ...: "{}"},
+    "model": {"lenet": "published network", "resnet18": "ResNet-18"},
     "precision": {"tf32": "TF32", ...: "{}"},
     "layers": {
         "published": "layers as published",
@@ -70,8 +70,10 @@ def _set_otherwise(cell: Cell) -> list[str]:
 
 def setting(name: str, value: object) -> str:
     """Return one column's value in words."""
+    if name == "model" and is_foreign(value):
+        return without_folder(value)
     words = WORDS.get(name, {})
-    shown = COLUMNS[name].empty or "none" if value is None else without_folder(value) if name == "model" else value
+    shown = COLUMNS[name].empty or "none" if value is None else value
     return words.get(value) or words.get(..., f"{name.replace('_', ' ')} {{}}").format(shown)
 
 
