@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import torch
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -92,15 +93,14 @@ def examine(build: Callable, shape: tuple, classes: int) -> Examined:
         before = _buffers(made.network)
         randomness = _randomness(made.network, read)
         _restore(made.network, before)
-        kept = []
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda saved: kept.append(saved.nbytes) or saved, lambda saved: saved
-        ):
+        kept = {}
+        with saved_tensors_hooks(lambda saved: _noted(saved, kept), lambda saved: saved):
             outputs = made.network(read)
             _require_logits(outputs, classes)
             losses = each_loss(made.network, outputs, torch.arange(IMAGES) % classes)
             _require_losses(losses)
         losses.mean().backward()
+        weights = {tensor.untyped_storage().data_ptr() for tensor in made.network.state_dict().values()}
         moved = [name for name, old in before.items() if not torch.equal(old, made.network.get_buffer(name))]
         missed = {
             number: name
@@ -112,7 +112,7 @@ def examine(build: Callable, shape: tuple, classes: int) -> Examined:
         unreached=frozenset(missed),
         randomness=randomness,
         input_bytes=read.nbytes / IMAGES,
-        kept_bytes=sum(kept) / IMAGES,
+        kept_bytes=sum(size for start, size in kept.items() if start not in weights) / IMAGES,
         missed=list(missed.values()),
         state=len(moved),
         own_loss=own_loss(made.network) is not None,
@@ -129,6 +129,13 @@ def own_loss(network: nn.Module) -> Callable | None:
     """Return the loss that a factory returned beside its network, which a team may have wrapped."""
     inner = network if OWN_LOSS in network.__dict__ else getattr(network, "module", network)
     return inner.__dict__.get(OWN_LOSS)
+
+
+def _noted(saved: torch.Tensor, kept: dict[int, int]) -> torch.Tensor:
+    """Note the memory that a tensor kept for the backward pass takes, once however many share it."""
+    memory = saved.untyped_storage()
+    kept[memory.data_ptr()] = memory.nbytes()
+    return saved
 
 
 def _kind(value: object) -> str:
