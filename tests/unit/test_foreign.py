@@ -10,9 +10,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from unit.examples import BASE
+from unit.examples import BASE, record
 
+from epochbench import foreign
 from epochbench.acquire.synthetic import Synthetic, write_archive
+from epochbench.aggregate.baseline import is_comparable
 from epochbench.errors import BenchmarkError
 from epochbench.records import gates
 from epochbench.records.store import read_record, write_record
@@ -24,7 +26,7 @@ from epochbench.timing.cell import Cell
 from epochbench.timing.network import build_network, examined
 from epochbench.timing.protocol import Protocol
 from epochbench.timing.provenance import code_digest
-from epochbench.timing.record import Peaks
+from epochbench.timing.record import Network, Peaks
 from epochbench.timing.rounding import Rounding
 from epochbench.timing.run import run_cell
 from epochbench.timing.step import Momentum, Step
@@ -340,6 +342,31 @@ def test_a_network_that_floods_the_console_fills_no_disk(manifest, mine, capfd):
     said = capfd.readouterr().out
     assert len(said) < MOST_LETTERS + 100
     assert "the rest of what was printed is left out" in said
+
+
+def test_files_of_one_name_are_no_one_network():
+    """Of a user's file that changed, or of another's that is called the same, no ratio is formed."""
+
+    def run(name, source):
+        return record(name, model="mine.py:network", network=Network(source, "none", [], 0, False))
+
+    assert is_comparable(run("gpu-a", "mine.py: SHA-256 ab"), run("cpu-a", "mine.py: SHA-256 ab"))
+    assert not is_comparable(run("gpu-a", "mine.py: SHA-256 ab"), run("cpu-a", "mine.py: SHA-256 cd"))
+
+
+def test_a_users_files_travel_to_a_job_that_has_none_of_them(mine, tmp_path, monkeypatch):
+    (tmp_path / "blocks.py").write_text(BLOCKS)
+    model = mine(TOKENS)
+    digest = code_digest(model)
+    foreign.pack([model], tmp_path / "networks.zip")
+    (tmp_path / "mine.py").unlink()
+    (tmp_path / "blocks.py").unlink()
+    (tmp_path / "job").mkdir()
+    monkeypatch.chdir(tmp_path / "job")
+    assert not foreign.is_here(model)
+    foreign.unpack(tmp_path / "networks.zip")
+    code_digest.cache_clear()
+    assert code_digest(model) == digest
 
 
 ENDLESS = """
