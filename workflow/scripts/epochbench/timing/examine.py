@@ -84,7 +84,7 @@ def examine(build: Callable, shape: tuple, classes: int) -> Examined:
 
     Raises UnfitError where it is not what a factory should make, and whatever its own code raises.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
         made, again = (parts(build, shape, classes, 0, "published", "contiguous") for _ in range(2))
         _require_same(made.network, again.network)
         images = torch.rand(IMAGES, *shape, generator=torch.Generator().manual_seed(0))
