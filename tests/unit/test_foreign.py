@@ -192,10 +192,11 @@ class Reader(nn.Module):
         super().__init__()
         self.words = nn.Embedding(256, 8)
         self.attention = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.memory = nn.GRU(8, 8, 2, dropout=0.5, batch_first=True)
         self.last = nn.Linear(8, classes)
 
     def forward(self, tokens):
-        return self.last(self.attention(self.words(tokens)).mean(1))
+        return self.last(self.memory(self.attention(self.words(tokens)))[0].mean(1))
 """
 
 
