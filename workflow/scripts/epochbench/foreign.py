@@ -76,8 +76,11 @@ def located(name: str) -> Path:
 
 
 def _found(path: str) -> Path | None:
-    places = (Path(path).expanduser(), HOME / path, carried(path) / Path(path).name)
-    return next((place.resolve() for place in places if place.is_file()), None)
+    try:
+        places = (Path(path).expanduser(), HOME / path, carried(path) / Path(path).name)
+        return next((place.resolve() for place in places if place.is_file()), None)
+    except (OSError, RuntimeError):  # too long for a name, or nobody's home
+        return None
 
 
 def is_here(name: str) -> bool:
@@ -87,11 +90,14 @@ def is_here(name: str) -> bool:
 
 def pack(names: list[str], archive: str | Path) -> None:
     """Write the users' files that some models name, and what they import, into one file, for a storage to carry."""
+    files = {
+        Path(carried(split(name)[0]).name) / file.relative_to(located(name).parent): file
+        for name in names
+        for file in sources(name)
+    }
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name in names:
-            folder = located(name).parent
-            for file in sources(name):
-                packed.write(file, Path(carried(split(name)[0]).name) / file.relative_to(folder))
+        for member, file in files.items():
+            packed.write(file, member)
 
 
 def unpack(archive: str | Path | None) -> None:
@@ -233,4 +239,4 @@ def _imported(path: Path, folder: Path) -> set[Path]:
             continue
         for name in {module.split(".")[0] for module in modules}:
             found |= {folder / f"{name}.py", *(folder / name).rglob("*.py")}
-    return {file.resolve() for file in found if file.is_file()}
+    return {file for file in found if file.is_file()}
