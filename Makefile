@@ -32,11 +32,13 @@ quick: $(READY)  ## The same in about a minute, on a little synthetic data
 TRY = results/try
 MODEL ?=
 BATCH ?= 1000
+# Further keys, such as CONFIG="dataset='{source: cifar10}'".
+CONFIG ?=
 try: $(READY)  ## Time a network of your own: make try MODEL=mine.py:network (docs/your-own.md)
 	@[ -n "$(MODEL)" ] || { echo "name the network: make try MODEL=mine.py:network, or MODEL=torchvision:resnet18" >&2; exit 1; }
 	@mkdir -p $(TRY)
 	$(BIN)snakemake --cores $(CORES) --directory $(TRY) --configfile config/try.yaml $(ARGS) \
-		--config "columns={model: '$(MODEL)', batch_size: $(BATCH)}"
+		--config "columns={model: '$(MODEL)', batch_size: $(BATCH)}" $(CONFIG)
 
 PAGE = results/report/index.html
 open:  ## Open the page in a browser

@@ -54,6 +54,15 @@ def test_a_sheet_is_the_callers_or_else_the_workflows_own(tmp_path, monkeypatch)
         resolve_config({"cells": "nowhere.tsv"}, REPOSITORY)
 
 
+def test_columns_fill_what_rows_leave_empty(tmp_path):
+    """Snakemake hands on the numbers of --config columns='{...}' as text."""
+    path = sheet(tmp_path, "a\tcpu", "b\tcpu\tlenet\tfp32\t500")
+    columns = {"model": "resnet18", "batch_size": "64"}
+    assert [(cell.model, cell.batch_size) for cell in read_cells(path, columns)] == [("resnet18", 64), ("lenet", 500)]
+    lines = problems({"columns": {"modell": "lenet"}, "cells": str(path)})
+    assert lines[0].startswith("cells.tsv, row 'a': unknown column 'modell'; known are cell, device, model")
+
+
 def test_a_run_gets_the_protocol_of_the_config():
     assert protocol(resolve_config({"optimizer": {"momentum": 0.5}})).momentum == 0.5
     assert protocol(resolve_config({})).max_seconds == resolve_config({})["timing"]["max_seconds"]

@@ -5,23 +5,28 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from unit.examples import BASE
+from unit.examples import BASE, record
 
+from epochbench import foreign
+from epochbench.acquire.synthetic import Synthetic, write_archive
+from epochbench.aggregate.baseline import is_comparable
 from epochbench.errors import BenchmarkError
 from epochbench.records import gates
 from epochbench.records.store import read_record, write_record
+from epochbench.shard.write import shard_archive
 from epochbench.sheets import read_cells
-from epochbench.timing import calibrate, stopwatch
+from epochbench.timing import calibrate, reference, stopwatch
 from epochbench.timing.bounds import MOST_LETTERS
 from epochbench.timing.cell import Cell
-from epochbench.timing.network import build_network
+from epochbench.timing.network import build_network, examined
 from epochbench.timing.protocol import Protocol
 from epochbench.timing.provenance import code_digest
-from epochbench.timing.record import Peaks
+from epochbench.timing.record import Network, Peaks
 from epochbench.timing.rounding import Rounding
 from epochbench.timing.run import run_cell
 from epochbench.timing.step import Momentum, Step
@@ -146,6 +151,25 @@ class Noise(nn.Module):
     assert "random numbers even where dropout is off" in sentence
 
 
+LINEAR = """
+from torch import nn
+
+
+def network(classes, shape):
+    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+"""
+
+
+def test_a_batch_that_takes_more_memory_in_float64_than_there_is_is_not_computed_in_it(manifest, mine, monkeypatch):
+    """Of an image, what is kept for the backward pass: here its pixels and 10 logits, not the weights."""
+    model = mine(LINEAR)
+    task = Task(Cell("a", "cpu", model), 1, SHORT, manifest, threads=1)
+    assert examined(model, BASE.dataset).kept_bytes == pytest.approx(4 * (3072 + 10), abs=50)
+    assert reference.why_not(task) is None
+    monkeypatch.setattr(reference.psutil, "virtual_memory", lambda: SimpleNamespace(available=20e6))
+    assert reference.why_not(task) == "a batch in float64 takes 0.025 GB, and 0.02 GB are free here"
+
+
 TOKENS = """
 import blocks
 from torch import nn
@@ -168,10 +192,11 @@ class Reader(nn.Module):
         super().__init__()
         self.words = nn.Embedding(256, 8)
         self.attention = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.memory = nn.GRU(8, 8, 2, dropout=0.5, batch_first=True)
         self.last = nn.Linear(8, classes)
 
     def forward(self, tokens):
-        return self.last(self.attention(self.words(tokens)).mean(1))
+        return self.last(self.memory(self.attention(self.words(tokens)))[0].mean(1))
 """
 
 
@@ -196,12 +221,22 @@ def test_flop_are_torchs_own_count(manifest, mine, tmp_path):
     assert_counted(mine(TOKENS), torch.zeros(4, 16, dtype=torch.int64))
 
 
+@pytest.fixture(scope="module")
+def few_images(tmp_path_factory):
+    """The manifest beside the shards of 40 training and 8 test images."""
+    folder = tmp_path_factory.mktemp("few")
+    write_archive(folder / "few.tar.gz", Synthetic(images_per_batch=8, seed=7))
+    source = {"name": "synthetic (seed 7)", "synthetic": True, "layout": "cifar10"}
+    shard_archive(folder / "few.tar.gz", source, folder, shard_size=40)
+    return str(folder / "manifest.json")
+
+
 @pytest.mark.deep
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "vgg11", "vit_b_16"])
-def test_torchvisions_classifiers_pass_every_hard_gate_and_count_torchs_flop(manifest, name):
+def test_torchvisions_classifiers_pass_every_hard_gate_and_count_torchs_flop(few_images, name):
     model = f"torchvision:{name}"
     assert_counted(model, torch.zeros(4, 3, 32, 32))
-    made = measured(manifest, model, replace(SHORT, warmup_steps=1, max_epochs=1, min_epochs=1), batch_size=20)
+    made = measured(few_images, model, replace(SHORT, warmup_steps=1, max_epochs=1, min_epochs=1), batch_size=20)
     assert fired(made) == set()
     assert judged(made)["same arithmetic"][0] is True
     assert made.network.source.startswith("torchvision ")
@@ -308,6 +343,31 @@ def test_a_network_that_floods_the_console_fills_no_disk(manifest, mine, capfd):
     said = capfd.readouterr().out
     assert len(said) < MOST_LETTERS + 100
     assert "the rest of what was printed is left out" in said
+
+
+def test_files_of_one_name_are_no_one_network():
+    """Of a user's file that changed, or of another's that is called the same, no ratio is formed."""
+
+    def run(name, source):
+        return record(name, model="mine.py:network", network=Network(source, "none", [], 0, False))
+
+    assert is_comparable(run("gpu-a", "mine.py: SHA-256 ab"), run("cpu-a", "mine.py: SHA-256 ab"))
+    assert not is_comparable(run("gpu-a", "mine.py: SHA-256 ab"), run("cpu-a", "mine.py: SHA-256 cd"))
+
+
+def test_a_users_files_travel_to_a_job_that_has_none_of_them(mine, tmp_path, monkeypatch):
+    (tmp_path / "blocks.py").write_text(BLOCKS)
+    model = mine(TOKENS)
+    digest = code_digest(model)
+    foreign.pack([model], tmp_path / "networks.zip")
+    (tmp_path / "mine.py").unlink()
+    (tmp_path / "blocks.py").unlink()
+    (tmp_path / "job").mkdir()
+    monkeypatch.chdir(tmp_path / "job")
+    assert not foreign.is_here(model)
+    foreign.unpack(tmp_path / "networks.zip")
+    code_digest.cache_clear()
+    assert code_digest(model) == digest
 
 
 ENDLESS = """

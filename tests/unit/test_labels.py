@@ -25,6 +25,7 @@ SHEET = "cell\tdevice\tallocator\tlabel\ncpu-reference\tcpu\t\t\ncpu-tuned\tcpu\
         ({"device": "gpu", "threads": 6, "processes": 4, "precision": "bf16"}, "4 GPUs, bf16, 6 CPU threads"),
         ({"device": "gpu", "model": "resnet18", "processes": 2}, "ResNet-18, 2 GPUs, as typed"),
         ({"model": "own"}, "model own, CPU, as typed"),
+        ({"model": "nets/mine.py:network"}, "mine.py:network, CPU, as typed"),
         ({"device": "gpu", "precision": "tf32", "gpu_model": "h100", "constraint": "ib"}, "GPU, TF32"),
         (
             {"device": "gpu", "precision": "bf16", "layers": "fused", "memory_format": "blocks"},

@@ -192,11 +192,16 @@ def test_a_storage_carries_everything_where_no_file_system_is_shared(site, tmp_p
     nodes.mkdir()
     text = (REPOSITORY / "docs/cluster.md").read_text().split("\n## No shared file system\n")[1]
     command = re.search(r"^```\n(.*?)\n```", text, re.MULTILINE)[1].replace("/somewhere", str(store))
-    fast = "--seconds-between-status-checks 1 --configfile config/quick.yaml"
+    fast = (
+        "--seconds-between-status-checks 1 --configfile config/quick.yaml --config columns='{model: mine.py:network}'"
+    )
+    # Of one's own, and no file that git knows: Snakemake does not deploy it.
+    (site.hub / "mine.py").write_text((REPOSITORY / "config/networks/example.py").read_text())
     assert f"Page: {store / PAGE}" in site.type(f"{command} {fast}", site.hub, NODES=str(nodes))
     assert "cpu-reference" in (store / PAGE).read_text()
     assert (store / "results/report/gates.txt").read_text() == "No hard gate failed.\n"
-    assert (store / "results/train/cpu/cpu-reference/run-1.json").exists()
+    recorded = json.loads((store / "results/train/cpu/cpu-reference/run-1.json").read_text())
+    assert recorded["network"]["source"].startswith("mine.py: SHA-256 ")
     # Sharding, the calibration and the run, each in a folder that had nothing before.
     assert [(node / "end").read_text() for node in nodes.iterdir()] == ["COMPLETED\n"] * 3
     assert not (site.hub / "results/train").exists()

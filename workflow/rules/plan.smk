@@ -8,7 +8,7 @@ import functools
 import json
 import random
 
-from epochbench import datasets
+from epochbench import datasets, foreign
 from epochbench.config import protocol, resolve_config
 from epochbench.errors import BenchmarkError
 from epochbench.files import digest_of_folder, is_url
@@ -18,8 +18,14 @@ from epochbench.timing import provenance, stack
 from epochbench.timing.devices import accelerators, lacking, unseen
 
 try:
-    config.update(resolve_config(config, HOME))
-    CELLS = {cell.cell: cell for cell in read_cells(config["cells"], config["columns"])}
+    # A job of a storage's starts before that brings the files of users.
+    config.update(resolve_config(config, HOME, workflow.is_main_process))
+    CELLS = {
+        cell.cell: cell
+        for cell in read_cells(
+            config["cells"], config["columns"], workflow.is_main_process
+        )
+    }
     LABELS = read_labels(config["cells"])
 except BenchmarkError as mistake:
     # The traceback of the check would bury the lines that matter.
@@ -40,6 +46,11 @@ MORE_RUNS = "results/aggregate/more_runs.json"
 CARRIED = (
     {"shards": "results/shard/shards.zip"}
     if workflow.storage_settings.default_storage_provider
+    else {}
+)
+CARRIED_NETWORKS = (
+    {"networks": "results/networks.zip"}
+    if CARRIED and any(foreign.is_file(cell.model) for cell in CELLS.values())
     else {}
 )
 
@@ -252,7 +263,25 @@ def settings_of_protocol():
 
 def code_of_cell(wildcards):
     """Return the digest of the code that decides this cell's timing: another one makes its records stale."""
-    return provenance.code_digest(cell_of(wildcards).model)
+    model = cell_of(wildcards).model
+    if not workflow.is_main_process and not foreign.is_here(model):
+        return "brought later"
+    return provenance.code_digest(model)
+
+
+def networks_of_users():
+    """Return the models that are files of a user's own."""
+    return sorted(
+        {cell.model for cell in CELLS.values() if foreign.is_file(cell.model)}
+    )
+
+
+def files_of_users(wildcards):
+    """Return those files and what they import, which lie where this is typed, or beside the workflow."""
+    files = {
+        str(file) for name in networks_of_users() for file in foreign.sources(name)
+    }
+    return local(sorted(files))
 
 
 def machine_fingerprint(wildcards):

@@ -4,6 +4,25 @@
 # produces: results/train/{device}/{cell}/run-{run}.json, results/train/{device}/reference.json
 
 
+# Where a storage carries the files of jobs: what a sheet names of a user's own.
+rule pack_networks:
+    input:
+        files_of_users,
+    output:
+        "results/networks.zip",
+    log:
+        "results/logs/train/networks.log",
+    localrule: True
+    conda:
+        "../envs/acquire.yaml"
+    params:
+        models=networks_of_users(),
+    message:
+        "train: the networks of one's own, to be carried"
+    script:
+        "../scripts/pack_networks.py"
+
+
 # What this machine can do, before anything is timed on it: a run that reaches clearly less was disturbed.
 rule calibrate_cpu:
     input:
@@ -53,6 +72,7 @@ use rule calibrate_cpu as calibrate_gpu with:
 rule train_cpu:
     input:
         **CARRIED,
+        **CARRIED_NETWORKS,
         manifest=rules.shard_archive.output.manifest,
         reference=rules.calibrate_cpu.output[0],
     output:
@@ -85,6 +105,7 @@ rule train_cpu:
 use rule train_cpu as train_gpu with:
     input:
         **CARRIED,
+        **CARRIED_NETWORKS,
         manifest=rules.shard_archive.output.manifest,
         reference=rules.calibrate_gpu.output[0],
     output:

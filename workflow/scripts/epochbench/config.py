@@ -20,8 +20,10 @@ SHEETS = ("cells", "published")
 SKIPPED = (False, "skip")
 
 
-def resolve_config(config: dict, home: str | Path = ".") -> dict:
+def resolve_config(config: dict, home: str | Path = ".", files_here: bool = True) -> dict:
     """Return the config with every default filled in; a sheet that is not here is looked for in the folder `home`.
+
+    Files of users that the sheet names may still have to come where `files_here` is false.
 
     Raises BenchmarkError with a line for each mistake: the key or the row, its value, and what is allowed.
     """
@@ -33,7 +35,7 @@ def resolve_config(config: dict, home: str | Path = ".") -> dict:
     problems = [explain(error) for error in mistakes(schema, resolved)] + _not_finite(resolved)
     if not problems:
         problems = _check_dataset(resolved["dataset"]) + _check_timing(resolved["timing"])
-        problems += _check_sheets(resolved)
+        problems += _check_sheets(resolved, files_here)
         problems += _missing_files("results.import", resolved["results"]["import"])
     if problems:
         raise BenchmarkError("The config has mistakes; nothing was run:\n  " + "\n  ".join(problems))
@@ -120,8 +122,8 @@ def _check_timing(timing: dict) -> list[str]:
     ]
 
 
-def _check_sheets(config: dict) -> list[str]:
-    cells, problems = parse_cells(config["cells"], config["columns"])
+def _check_sheets(config: dict, files_here: bool) -> list[str]:
+    cells, problems = parse_cells(config["cells"], config["columns"], files_here)
     problems = problems + parse_published(config["published"])[1]
     return problems or _check_named(config, [cell.cell for cell in cells]) + _check_by_hand(config, cells)
 

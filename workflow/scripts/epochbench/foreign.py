@@ -19,6 +19,7 @@ import ast
 import hashlib
 import importlib.util
 import sys
+import zipfile
 from collections.abc import Callable
 from functools import cache
 from importlib import metadata
@@ -55,6 +56,11 @@ def split(name: str) -> tuple[str, str]:
     return path, factory
 
 
+def without_folder(name: str) -> str:
+    """Return a model's name without the folder of a user's file."""
+    return Path(name).name if is_file(name) else name
+
+
 def carried(path: str) -> Path:
     """Return the folder in which a file and what it imports travel to a job."""
     return CARRIED / hashlib.sha256(path.encode()).hexdigest()[:16]
@@ -63,10 +69,42 @@ def carried(path: str) -> Path:
 def located(name: str) -> Path:
     """Return where a user's file lies. Raises BenchmarkError where there is none."""
     path = split(name)[0]
-    for place in (Path(path).expanduser(), HOME / path, carried(path) / Path(path).name):
-        if place.is_file():
-            return place.resolve()
+    found = _found(path)
+    if found:
+        return found
     raise BenchmarkError(f"model '{name}': there is no file '{path}', neither here nor in {HOME}")
+
+
+def _found(path: str) -> Path | None:
+    try:
+        places = (Path(path).expanduser(), HOME / path, carried(path) / Path(path).name)
+        return next((place.resolve() for place in places if place.is_file()), None)
+    except (OSError, RuntimeError):  # too long for a name, or nobody's home
+        return None
+
+
+def is_here(name: str) -> bool:
+    """Tell whether what a model names can be read here; a job's own Snakemake starts before a storage brings files."""
+    return not is_file(name) or _found(split(name)[0]) is not None
+
+
+def pack(names: list[str], archive: str | Path) -> None:
+    """Write the users' files that some models name, and what they import, into one file, for a storage to carry."""
+    files = {
+        Path(carried(split(name)[0]).name) / file.relative_to(located(name).parent): file
+        for name in names
+        for file in sources(name)
+    }
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for member, file in files.items():
+            packed.write(file, member)
+
+
+def unpack(archive: str | Path | None) -> None:
+    """Lay such files where `located` looks for them; where no storage carries any, there is nothing to do."""
+    if archive is not None:
+        with zipfile.ZipFile(archive) as packed:
+            packed.extractall(CARRIED)
 
 
 def sources(name: str) -> list[Path]:
@@ -201,4 +239,4 @@ def _imported(path: Path, folder: Path) -> set[Path]:
             continue
         for name in {module.split(".")[0] for module in modules}:
             found |= {folder / f"{name}.py", *(folder / name).rglob("*.py")}
-    return {file.resolve() for file in found if file.is_file()}
+    return {file for file in found if file.is_file()}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from epochbench.columns import LABEL, contradictions, sheet_schema
 from epochbench.errors import BenchmarkError
+from epochbench.foreign import is_here
 from epochbench.schemas import mistakes, reason
 from epochbench.timing.cell import REQUIRED, Cell, with_defaults
 from epochbench.wording import visible
@@ -13,12 +14,14 @@ from epochbench.wording import visible
 PUBLISHED_COLUMNS = ("label", "device", "hardware", "seconds", "images", "statistic", "source")
 
 
-def read_cells(path: str | Path, columns: dict | None = None) -> list[Cell]:
+def read_cells(path: str | Path, columns: dict | None = None, files_here: bool = True) -> list[Cell]:
     """Read the sheet of cells; `columns` has what rows hold in a column that they leave empty.
+
+    Where `files_here` is false, files of users that it names may still have to come.
 
     Raises BenchmarkError with a line for each mistake, its row named.
     """
-    cells, problems = parse_cells(path, columns)
+    cells, problems = parse_cells(path, columns, files_here)
     if problems:
         raise BenchmarkError("\n".join(problems))
     return cells
@@ -65,20 +68,21 @@ def _read_sheet(path, required: tuple[str, ...]) -> tuple[list[dict], list[str]]
     return rows, problems
 
 
-def parse_cells(path: str | Path, columns: dict | None = None) -> tuple[list[Cell], list[str]]:
-    """Return the valid cells of a sheet, and a line for each mistake in it; `columns` as in `read_cells`."""
+def parse_cells(path: str | Path, columns: dict | None = None, files_here: bool = True) -> tuple[list[Cell], list[str]]:
+    """Return the valid cells of a sheet, and a line for each mistake in it; the others are those of `read_cells`."""
     rows, problems = _read_sheet(path, REQUIRED)
     name = Path(path).name
     cells, schema = [], sheet_schema()
     for number, row in enumerate(rows, start=1):
         where = f"{name}, row '{row.get('cell', number)}'"
-        given = (columns or {}) | {key: _number(value) for key, value in row.items()}
+        given = {key: _number(str(value)) for key, value in ((columns or {}) | row).items()}
         values = with_defaults(given) | {"cell": row.get("cell", "")}
         values |= {LABEL: row[LABEL]} if LABEL in row else {}
         errors = [f"{where}: {_cell_reason(error)}" for error in mistakes(schema, values)]
         if not errors:
             cell = Cell(**{name: value for name, value in values.items() if name != LABEL})
-            errors = [f"{where}: {reason}" for reason in contradictions(cell)]
+            judged = files_here or is_here(cell.model)
+            errors = [f"{where}: {reason}" for reason in contradictions(cell)] if judged else []
             cells.append(cell)
         problems = problems + errors
     names = [cell.cell for cell in cells]

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from epochbench.aggregate.disturbed import ENOUGH_RUNS
 from epochbench.aggregate.summary import CellSummary
+from epochbench.foreign import is_file
 from epochbench.stats import Interval, speedup
 from epochbench.timing.record import Record
 
@@ -41,11 +42,14 @@ def _without_speedup(row: CellSummary) -> CellSummary:
 
 def is_comparable(record: Record, baseline: Record) -> bool:
     """Tell whether a ratio of two cells means anything: the same data in the same place, network and optimiser."""
+    return _work(record) == _work(baseline)
 
-    def trained(one: Record) -> tuple:
-        return one.dataset.fingerprint, one.cell.model, one.protocol.optimizer, one.protocol.residency
 
-    return trained(record) == trained(baseline)
+def _work(record: Record) -> tuple[str | None, ...]:
+    """Return what was trained on what, and how; of a user's own file its content too, since others may be called so."""
+    own = record.network is not None and is_file(record.cell.model)
+    network = record.cell.model, record.network.source if own else None
+    return record.dataset.fingerprint, *network, record.protocol.optimizer, record.protocol.residency
 
 
 def speedup_over(

@@ -5,6 +5,7 @@ from collections import Counter
 
 from epochbench import wording
 from epochbench.aggregate.baseline import node_of
+from epochbench.foreign import is_foreign, without_folder
 from epochbench.timing.cell import COLUMNS, DEFAULTS, Cell
 
 # In the order in which they are said; under `...` stands how a column's other values are written. A value without
@@ -86,6 +87,8 @@ def _set_otherwise(cell: Cell) -> list[str]:
 
 def setting(name: str, value: object, device: str = "cpu") -> str:
     """Return one column's value in words, as a cell of a device has it."""
+    if name == "model" and is_foreign(value):
+        return without_folder(value)
     words = (WORDS | (WORDS_OF_GPUS if device == "gpu" else {})).get(name, {})
     shown = COLUMNS[name].empty or "none" if value is None else value
     return words.get(value) or words.get(..., f"{name.replace('_', ' ')} {{}}").format(shown)

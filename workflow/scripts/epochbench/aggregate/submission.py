@@ -17,6 +17,7 @@ from epochbench.aggregate.plain import short_name
 from epochbench.aggregate.settings import Settings
 from epochbench.aggregate.summary import CellSummary, Summary
 from epochbench.errors import BenchmarkError, in_one_line
+from epochbench.foreign import is_file, without_folder
 from epochbench.records.exchange import Limits, read_export
 from epochbench.stats import Interval
 from epochbench.timing.cell import DEFAULTS, Cell
@@ -227,6 +228,13 @@ def _timed(record: Record) -> str:
     return ", ".join(filter(None, [_set_by(record.cell), where if record.protocol.residency != DEVICE else ""]))
 
 
+def _network(record: Record) -> str:
+    """Return what a table calls its network; of a user's own file with its digest, since others may call theirs so."""
+    own = record.network is not None and is_file(record.cell.model)
+    digest = f" ({record.network.source.rpartition('SHA-256 ')[2][:8]})" if own else ""
+    return shown(without_folder(record.cell.model), MOST_LETTERS - len(digest)) + digest
+
+
 def _result(pair: _Pair, file: str, digest: str, number: int, known_code: frozenset[str]) -> Result:
     leading = pair.summary.headline
     rows = {row.cell: row for row in pair.summary.cells}
@@ -239,7 +247,7 @@ def _result(pair: _Pair, file: str, digest: str, number: int, known_code: frozen
         digest=digest,
         address=digest[:12] if number == 1 else f"{digest[:12]}-{number}",
         files=[file],
-        work=Work(first.dataset.fingerprint, shown(first.cell.model), first.cell.batch_size, _timed(first)),
+        work=Work(first.dataset.fingerprint, _network(first), first.cell.batch_size, _timed(first)),
         data=shown(first.dataset.name),
         synthetic=first.dataset.synthetic,
         train_images=first.dataset.train_images,

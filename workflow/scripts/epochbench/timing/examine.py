@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import torch
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -72,9 +73,14 @@ def parts(build: Callable, shape: tuple, classes: int, seed: int, layers: str, m
 
 
 def hold_still(network: nn.Module) -> None:
-    """Switch dropout and its like off in a network that trains: all that is done in training but normalisation."""
+    """Switch dropout and its like off in a network that trains: all that is done in training but normalisation.
+
+    cuDNN has no backward pass of a recurrent layer that does not train; its dropout is set to 0.
+    """
     for module in network.modules():
-        module.training = isinstance(module, _NormBase)
+        module.training = isinstance(module, _NormBase | nn.RNNBase)
+        if isinstance(module, nn.RNNBase):
+            module.dropout = 0.0
 
 
 @cache
@@ -83,23 +89,15 @@ def examine(build: Callable, shape: tuple, classes: int) -> Examined:
 
     Raises UnfitError where it is not what a factory should make, and whatever its own code raises.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
         made, again = (parts(build, shape, classes, 0, "published", "contiguous") for _ in range(2))
         _require_same(made.network, again.network)
         images = torch.rand(IMAGES, *shape, generator=torch.Generator().manual_seed(0))
         read = _read(made.inputs, images)
         made.network.train()
         before = _buffers(made.network)
-        randomness = _randomness(made.network, read)
-        _restore(made.network, before)
-        kept = []
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda saved: kept.append(saved.nbytes) or saved, lambda saved: saved
-        ):
-            outputs = made.network(read)
-            _require_logits(outputs, classes)
-            losses = each_loss(made.network, outputs, torch.arange(IMAGES) % classes)
-            _require_losses(losses)
+        randomness = _randomness(made.network, again.network, read)
+        losses, kept_bytes = _losses(made.network, read, classes)
         losses.mean().backward()
         moved = [name for name, old in before.items() if not torch.equal(old, made.network.get_buffer(name))]
         missed = {
@@ -112,7 +110,7 @@ def examine(build: Callable, shape: tuple, classes: int) -> Examined:
         unreached=frozenset(missed),
         randomness=randomness,
         input_bytes=read.nbytes / IMAGES,
-        kept_bytes=sum(kept) / IMAGES,
+        kept_bytes=kept_bytes / IMAGES,
         missed=list(missed.values()),
         state=len(moved),
         own_loss=own_loss(made.network) is not None,
@@ -129,6 +127,25 @@ def own_loss(network: nn.Module) -> Callable | None:
     """Return the loss that a factory returned beside its network, which a team may have wrapped."""
     inner = network if OWN_LOSS in network.__dict__ else getattr(network, "module", network)
     return inner.__dict__.get(OWN_LOSS)
+
+
+def _losses(network: nn.Module, read: torch.Tensor, classes: int) -> tuple[torch.Tensor, int]:
+    """Return each image's loss, and the bytes kept for the backward pass beside the weights."""
+    kept = {}
+    with saved_tensors_hooks(lambda saved: _noted(saved, kept), lambda saved: saved):
+        outputs = network(read)
+        _require_logits(outputs, classes)
+        losses = each_loss(network, outputs, torch.arange(IMAGES) % classes)
+        _require_losses(losses)
+    weights = {tensor.untyped_storage().data_ptr() for tensor in network.state_dict().values()}
+    return losses, sum(size for start, size in kept.items() if start not in weights)
+
+
+def _noted(saved: torch.Tensor, kept: dict[int, int]) -> torch.Tensor:
+    """Note the memory that a tensor kept for the backward pass takes, once however many share it."""
+    memory = saved.untyped_storage()
+    kept[memory.data_ptr()] = memory.nbytes()
+    return saved
 
 
 def _kind(value: object) -> str:
@@ -172,16 +189,12 @@ def _require_losses(losses: object) -> None:
         raise UnfitError(f"its loss returned {shown} of {IMAGES} images, not one number an image: use reduction='none'")
 
 
-def _randomness(network: nn.Module, read: torch.Tensor) -> str:
-    """Tell whether a network draws random numbers as it trains, and whether it does when it is held still."""
+def _randomness(network: nn.Module, again: nn.Module, read: torch.Tensor) -> str:
+    """Tell whether a network draws random numbers as it trains, and whether it, made again, does when held still."""
     if not _draws(network, read):
         return NONE
-    training = [module.training for module in network.modules()]
-    hold_still(network)
-    still = not _draws(network, read)
-    for module, was in zip(network.modules(), training, strict=True):
-        module.training = was
-    return SWITCHED_OFF if still else ALWAYS
+    hold_still(again)
+    return ALWAYS if _draws(again, read) else SWITCHED_OFF
 
 
 def _draws(network: nn.Module, read: torch.Tensor) -> bool:

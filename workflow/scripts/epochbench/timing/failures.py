@@ -26,9 +26,10 @@ def plain_failures(cell: Cell) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise BenchmarkError(_too_large(cell, error)) from error
     except torch.AcceleratorError as error:
+        graph = ", or choose execution eager, since not every network can be captured" if cell.captures_graph else ""
         raise BenchmarkError(
             f"cell '{cell.cell}': the GPU failed while it was used ({_first_line(error)}); its other runs are not "
-            "lost. See nvidia-smi and the kernel's log for why, then run again"
+            f"lost. See nvidia-smi and the kernel's log for why, then run again{graph}"
         ) from error
     except RuntimeError as error:
         if NO_COMPILER in str(error):

@@ -43,7 +43,7 @@ def _measure(task: Task, team: Team, console: TextIO | None) -> Measurement:
     start_seconds, load_average = seconds_since_start(), host.load_average()
     torch.set_num_threads(task.threads)
     device = open_device(task.cell, team.rank)
-    looked_at = _look_at_network(task)
+    source, looked_at = networks.described(task.cell.model), _look_at_network(task)
     batches, load_seconds = load_batches(task, team, device)
     still = _first_steps_held_still(task, team, device, batches) if looked_at.randomness == SWITCHED_OFF else None
     network = _network(task, device)
@@ -81,7 +81,7 @@ def _measure(task: Task, team: Team, console: TextIO | None) -> Measurement:
         tries=[attempt.noted for attempt in attempts],
         stack=describe_stack(device, task.protocol),
         until_accuracy=until,
-        network=looked_at.told(networks.described(task.cell.model), unchecked),
+        network=looked_at.told(source, unchecked),
     )
 
 

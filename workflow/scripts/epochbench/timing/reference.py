@@ -88,7 +88,7 @@ def why_not(task: Task) -> str | None:
     needed = 2 * looked_at.kept_bytes * (task.cell.micro_batch or task.cell.batch_size / task.cell.processes)
     free = psutil.virtual_memory().available
     if needed > free:
-        return f"a batch in float64 takes {needed / 1e9:.0f} GB, and {free / 1e9:.0f} GB are free here"
+        return f"a batch in float64 takes {needed / 1e9:.2g} GB, and {free / 1e9:.2g} GB are free here"
     return None
 
 
