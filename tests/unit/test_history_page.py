@@ -34,6 +34,7 @@ def test_a_history_speaks_the_sheets_words_and_keeps_its_lines_apart(tmp_path):
     assert "our own words<small>cpu-best</small>" in html
     for colour in SERIES[:3]:
         assert f"{PROPERTIES[colour]}: {colour};" in html
+        assert f"stroke: var(--{PROPERTIES[colour]})" in html
         assert (contrast_with_white(colour) >= 4.5, colour) == (True, colour)
     with themed():
         for drawn in (wide(read), narrow(read)):

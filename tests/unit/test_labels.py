@@ -54,7 +54,7 @@ def test_cells_that_would_read_alike_are_told_apart_by_name():
 
 
 def test_what_the_sheet_calls_a_cell_is_told_from_what_others_are_called_by_themselves():
-    cells = {f"cpu-{letter}": Cell(f"cpu-{letter}", "cpu") for letter in "abcde"}
+    cells = {f"cpu-{letter}": Cell(f"cpu-{letter}", "cpu") for letter in "abcdef"}
     cells["cpu-d"] = Cell("cpu-d", "cpu", allocator="tuned")
     own = {"cpu-a": "CPU, as typed (cpu-b)", "cpu-c": "CPU,  Memory kept", "cpu-e": "CPU, as typed (cpu-b) (1)"}
     said = labels(cells, own)
