@@ -24,9 +24,10 @@ from epochbench.aggregate.tables import epoch_table
 from epochbench.report import cell_tables, ratio_tables
 from epochbench.report.draw import draw_page
 from epochbench.report.figure import row_labels
+from epochbench.report.lettering import drawn_names
 from epochbench.report.page import Pictures, render_page
 from epochbench.report.references import scaled_references
-from epochbench.report.style import Figure, drawn_names, on_page, phone_rows, row_above, themed
+from epochbench.report.style import Figure, on_page, phone_rows, row_above, themed
 from epochbench.report.templating import template
 from epochbench.report.waterfall import draw_waterfall
 from epochbench.sheets import read_cells
