@@ -28,12 +28,13 @@ def test_a_history_speaks_the_sheets_words_and_keeps_its_lines_apart(tmp_path):
     assert [each.label for each in read.series] == [
         "CPU, as typed (cpu-a)", "CPU, as typed (cpu-b)", "our own words", "CPU, pooled before ReLU",
     ]  # fmt: skip
-    write_history(read, tmp_path)
-    html = (tmp_path / "history.html").read_text()
+    write_history(read, tmp_path / "results" / "report")
+    html = (tmp_path / "results" / "report" / "history.html").read_text()
     assert "1 of 4 lines would have a single point" in html
     assert "our own words<small>cpu-best</small>" in html
     for colour in SERIES[:3]:
         assert f"{PROPERTIES[colour]}: {colour};" in html
+        assert f"stroke: var(--{PROPERTIES[colour]})" in html
         assert (contrast_with_white(colour) >= 4.5, colour) == (True, colour)
     with themed():
         for drawn in (wide(read), narrow(read)):

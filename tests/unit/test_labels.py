@@ -6,7 +6,7 @@ from epochbench.aggregate.aggregate import aggregate
 from epochbench.aggregate.labels import label, labels
 from epochbench.aggregate.settings import Settings
 from epochbench.errors import BenchmarkError
-from epochbench.sheets import read_cells, read_labels
+from epochbench.sheets import PUBLISHED_COLUMNS, read_cells, read_labels, read_published
 from epochbench.timing.cell import Cell
 
 SHEET = "cell\tdevice\tallocator\tlabel\ncpu-reference\tcpu\t\t\ncpu-tuned\tcpu\ttuned\tthe same, tuned\n"
@@ -55,7 +55,7 @@ def test_cells_that_would_read_alike_are_told_apart_by_name():
 
 
 def test_what_the_sheet_calls_a_cell_is_told_from_what_others_are_called_by_themselves():
-    cells = {f"cpu-{letter}": Cell(f"cpu-{letter}", "cpu") for letter in "abcde"}
+    cells = {f"cpu-{letter}": Cell(f"cpu-{letter}", "cpu") for letter in "abcdef"}
     cells["cpu-d"] = Cell("cpu-d", "cpu", allocator="tuned")
     own = {"cpu-a": "CPU, as typed (cpu-b)", "cpu-c": "CPU,  Memory kept", "cpu-e": "CPU, as typed (cpu-b) (1)"}
     said = labels(cells, own)
@@ -82,6 +82,13 @@ def test_a_label_that_figures_cannot_show_is_refused_with_its_row(tmp_path, word
     with pytest.raises(BenchmarkError) as refused:
         read_cells(sheet)
     assert str(refused.value).isprintable()
+
+
+def test_a_published_name_with_what_cannot_be_seen_is_refused_with_its_row(tmp_path):
+    sheet = tmp_path / "published.tsv"
+    sheet.write_text("\t".join(PUBLISHED_COLUMNS) + "\na\u202eb\tcpu\tA CPU\t1.0\t50000\tminimum\ta post\n")
+    with pytest.raises(BenchmarkError, match=r"row 'ab': label 'a\\u202eb' has a character that cannot be seen"):
+        read_published(sheet)
 
 
 def test_the_waterfall_speaks_the_same_words():

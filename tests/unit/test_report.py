@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import matplotlib.image
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from support import REPOSITORY
@@ -22,10 +23,11 @@ from epochbench.aggregate.summary import Missing
 from epochbench.aggregate.tables import epoch_table
 from epochbench.report import cell_tables, ratio_tables
 from epochbench.report.draw import draw_page
-from epochbench.report.figure import draw_speedup, row_labels
+from epochbench.report.figure import row_labels
+from epochbench.report.lettering import drawn_names
 from epochbench.report.page import Pictures, render_page
 from epochbench.report.references import scaled_references
-from epochbench.report.style import Figure, drawn_names, on_page
+from epochbench.report.style import Figure, on_page, phone_rows, row_above, themed
 from epochbench.report.templating import template
 from epochbench.report.waterfall import draw_waterfall
 from epochbench.sheets import read_cells
@@ -181,18 +183,26 @@ def test_rows_that_are_cut_alike_are_told_apart_in_every_form():
     assert drawn_names([("bf16", "a"), ("bf16", "b")], 2.0, 9, 2) == ["bf16", "bf16"]
 
 
-def test_every_row_of_a_sweep_is_drawn_in_other_words(tmp_path):
+def test_every_row_of_a_sweep_is_drawn_in_other_words():
     sweep = [run for cell in read_cells(REPOSITORY / "config" / "sweep.tsv") for run in runs_of(cell)]
     summary = aggregate(sweep, Settings(baseline=sweep[0].cell.cell), [])
     long = [replace(row, label=f"{'many words of one cell ' * 9}{place}") for place, row in enumerate(summary.cells)]
     for rows in (summary.cells, long):
         assert len(set(row_labels(rows))) == len(rows)
-    wide = replace(summary, cells=[replace(row, label=f"\u7f51\u7edc{row.label}" * 3) for row in summary.cells[:3]])
-    phone = draw_speedup(wide, epoch_table(sweep), [], []).narrow
-    drawn = re.findall(r"<!-- (.*?) -->", phone, re.DOTALL)
-    assert [text.split("\n")[0] for text in drawn if "\u7f51" in text]
-    left, right = (float(re.search(r'id="axes_1".*?M ([\d.]+) .*?L ([\d.]+) ', phone, re.DOTALL)[n]) for n in (1, 2))
-    assert right - left > 200  # points of 288: wide letters leave the axes their width
+
+
+def test_letters_that_the_font_lacks_leave_a_phones_figure_its_room():
+    names = [("\u7f51\u7edc" * 30, "cpu-a"), ("short", "cpu-b")]
+    with themed():
+        figure, axes, lines = phone_rows(names, ["1.23 s, 4.5x"] * 2)
+        for position, name in enumerate(lines):
+            row_above(axes, position, name, "1.23 s, 4.5x", "#000000")
+        figure.draw_without_rendering()
+        renderer = figure.canvas.get_renderer()
+        left, right, *_ = [text.get_window_extent(renderer) for text in axes.texts]
+        plt.close(figure)
+    assert axes.get_position().width > 0.8
+    assert left.x1 < right.x0
 
 
 def test_the_colours_of_a_hatched_bar_are_the_pages_too():

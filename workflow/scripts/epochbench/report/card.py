@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 
 from epochbench import wording
 from epochbench.aggregate.summary import CellSummary, Summary
+from epochbench.report.lettering import in_lines, inches_of
 from epochbench.report.share import Ratio, data_in_words, must_be_said, question, ratios, sides
-from epochbench.report.style import COLOURS, INK, REPRODUCIBLE, SOFT, in_lines, inches_of, themed
+from epochbench.report.style import COLOURS, INK, REPRODUCIBLE, SOFT, themed
 
 INCHES, DOTS = (12, 6.3), 100
 LEFT, MIDDLE = 0.045, 0.5

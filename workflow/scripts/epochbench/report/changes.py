@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 
 from epochbench import wording
 from epochbench.aggregate.compare import Comparison
+from epochbench.report.lettering import drawn_names
 from epochbench.report.style import (
     COLOURS,
     GREY,
@@ -13,7 +14,6 @@ from epochbench.report.style import (
     WIDTH_INCHES,
     Figure,
     as_svg,
-    drawn_names,
     interval_mark,
     phone_rows,
     plain_log_axis,

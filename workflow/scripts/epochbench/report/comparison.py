@@ -97,6 +97,7 @@ def write_comparison(comparisons: list[Comparison], outcome: Outcome, base: str 
 def write_history(history: History, folder: str | Path) -> None:
     """Write history.svg, history.md and history.html."""
     folder, rows = Path(folder), history_rows(history)
+    folder.mkdir(parents=True, exist_ok=True)
     figure = draw_history(history, folder / "history.svg")
     write_text(folder / "history.md", f"# History\n\n{markdown_table(rows)}\n")
     page = ShortPage(

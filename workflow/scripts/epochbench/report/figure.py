@@ -10,6 +10,7 @@ import seaborn as sns
 
 from epochbench import wording
 from epochbench.aggregate.summary import CellSummary, Summary
+from epochbench.report.lettering import drawn_names, in_lines
 from epochbench.report.references import PUBLISHED_SHAPE, Reference, scaled_references
 from epochbench.report.style import (
     COLOURS,
@@ -22,8 +23,6 @@ from epochbench.report.style import (
     WIDTH_INCHES,
     Figure,
     as_svg,
-    drawn_names,
-    in_lines,
     interval_mark,
     phone_rows,
     plain_log_axis,

@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from epochbench.aggregate.history import History, Series
+from epochbench.report.lettering import POINTS_PER_INCH, drawn_names, in_lines, inches_of
 from epochbench.report.style import (
     EPOCH_AXIS,
     GREY,
@@ -16,16 +17,12 @@ from epochbench.report.style import (
     MARKERS,
     PHONE_INCHES,
     PHONE_POINTS,
-    POINTS_PER_INCH,
     RULE,
     SERIES,
     SOFT,
     WIDTH_INCHES,
     Figure,
     as_svg,
-    drawn_names,
-    in_lines,
-    inches_of,
     plain_log_axis,
     save,
     themed,

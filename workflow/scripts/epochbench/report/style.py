@@ -1,7 +1,6 @@
 """What all figures share: colours, sizes, the theme, and how they are saved."""
 
 import contextlib
-import functools
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,10 +17,10 @@ import seaborn as sns
 from markupsafe import escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
-from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from epochbench.files import write_text
+from epochbench.report.lettering import FONT, POINTS_PER_INCH, drawn_names, inches_of
 from epochbench.stats import Interval
 
 # Okabe and Ito's colours, distinct for every kind of colour vision and in grey (Okabe & Ito 2008).
@@ -42,9 +41,7 @@ ROW_INCHES = 0.46
 WIDTH_INCHES = 9.6
 # A phone's: its letters are nearly as large there as the page's own.
 PHONE_INCHES, PHONE_POINTS, PHONE_LINES = 4.0, 9, 3
-POINTS_PER_INCH, LINE_HEIGHT = 72, 1.3
-# The width of a letter that the font lacks, in multiples of its size: matplotlib draws the box of another font.
-LACKED = 1.3
+LINE_HEIGHT = 1.3
 PRINT_DPI = 300
 TICKS_PER_INCH = 1.6
 # Where a log axis is numbered, by how many times its end is its beginning.
@@ -54,7 +51,7 @@ MOST_PIXELS = 10_000
 # Without these a file would differ each time it is drawn.
 REPRODUCIBLE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
 STYLE = {
-    "font.family": "DejaVu Sans",
+    "font.family": FONT,
     "text.color": INK,
     "axes.labelcolor": INK,
     "xtick.color": INK,
@@ -158,58 +155,6 @@ def value_beside(axes: Axes, position: float, right: float, text: str) -> None:
     axes.annotate(
         text, (right, position), (7, 0), textcoords="offset points", va="center", fontsize=8.5, color=INK, zorder=6
     )
-
-
-@functools.cache
-def _advance(letter: str, bold: bool) -> float:
-    """Return how far a letter moves the pen, in multiples of its size."""
-    font = get_font(findfont(FontProperties(family=STYLE["font.family"], weight="bold" if bold else "normal")))
-    font.set_size(POINTS_PER_INCH, POINTS_PER_INCH)
-    glyph = font.get_char_index(ord(letter))
-    return font.load_glyph(glyph).linearHoriAdvance / 65536 / POINTS_PER_INCH if glyph else LACKED
-
-
-def inches_of(text: str, points: float, *, bold: bool = False) -> float:
-    """Return how wide a line of text is drawn."""
-    return sum(_advance(letter, bold) for letter in text) * points / POINTS_PER_INCH
-
-
-def in_lines(text: str, inches: float, points: float, most: int | None = None, *, bold: bool = False) -> list[str]:
-    """Break a text into lines of so many inches at most; a text of more lines than `most` ends in an ellipsis."""
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if inches_of(longer, points, bold=bold) <= inches:
-            lines[-1] = longer
-            continue
-        lines.append("")
-        for letter in word:
-            if lines[-1] and inches_of(lines[-1] + letter, points, bold=bold) > inches:
-                lines.append("")
-            lines[-1] += letter
-    lines = [line for line in lines if line] or [""]
-    if most is None or len(lines) <= most:
-        return lines
-    last = lines[most - 1]
-    while last and inches_of(f"{last} …", points, bold=bold) > inches:
-        last = last[:-1].rstrip()
-    return [*lines[: most - 1], f"{last} …"]
-
-
-def drawn_names(names: Sequence[tuple[str, str]], inches: float, points: float, most: int) -> list[str]:
-    """Return names as lines that fit, and unlike wherever their words are: each in words, and what else it is called.
-
-    Where cutting makes two alike they are called the other way, and where that is cut alike too they are numbered.
-    """
-    fitted = ["\n".join(in_lines(words, inches, points, most)) for words, _ in names]
-    for other in (lambda place: names[place][1], lambda place: f"{place + 1}: {names[place][0]}"):
-        first = dict(zip(fitted, (words for words, _ in names), strict=True))
-        alike = {text for text, (words, _) in zip(fitted, names, strict=True) if first[text] != words}
-        fitted = [
-            "\n".join(in_lines(other(place), inches, points, most)) if text in alike else text
-            for place, text in enumerate(fitted)
-        ]
-    return fitted
 
 
 def row_inches(names: Sequence[str], points: float) -> float:

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 
 from epochbench import wording
 from epochbench.aggregate.summary import Rung, Summary
+from epochbench.report.lettering import in_lines
 from epochbench.report.ratio_tables import factor_in_words
 from epochbench.report.style import (
     COLOURS,
@@ -18,7 +19,6 @@ from epochbench.report.style import (
     WIDTH_INCHES,
     Figure,
     as_svg,
-    in_lines,
     phone_rows,
     plain_log_axis,
     row_above,
