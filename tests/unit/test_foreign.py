@@ -23,6 +23,7 @@ from epochbench.sheets import read_cells
 from epochbench.timing import calibrate, reference, stopwatch
 from epochbench.timing.bounds import MOST_LETTERS
 from epochbench.timing.cell import Cell
+from epochbench.timing.examine import hold_still
 from epochbench.timing.network import build_network, examined
 from epochbench.timing.protocol import Protocol
 from epochbench.timing.provenance import code_digest
@@ -102,6 +103,12 @@ def test_a_users_network_is_judged_right_in_words(manifest, mine, tmp_path):
     assert sums.split()[0] == digest
     write_record(tmp_path / "run-1.json", made)
     assert read_record(tmp_path / "run-1.json") == made
+
+
+def test_normalisation_alone_trains_on_in_the_steps_compared(mine):
+    network = build_network(mine(), BASE.dataset, 1)
+    hold_still(network)
+    assert [type(module) for module in network.modules() if module.training] == [torch.nn.BatchNorm2d]
 
 
 def rounded(self, images, labels):
