@@ -23,6 +23,7 @@ from epochbench.sheets import read_cells
 from epochbench.timing import calibrate, reference, stopwatch
 from epochbench.timing.bounds import MOST_LETTERS
 from epochbench.timing.cell import Cell
+from epochbench.timing.examine import hold_still
 from epochbench.timing.network import build_network, examined
 from epochbench.timing.protocol import Protocol
 from epochbench.timing.provenance import code_digest
@@ -104,6 +105,12 @@ def test_a_users_network_is_judged_right_in_words(manifest, mine, tmp_path):
     assert read_record(tmp_path / "run-1.json") == made
 
 
+def test_normalisation_alone_trains_on_in_the_steps_compared(mine):
+    network = build_network(mine(), BASE.dataset, 1)
+    hold_still(network)
+    assert [type(module) for module in network.modules() if module.training] == [torch.nn.BatchNorm2d]
+
+
 def rounded(self, images, labels):
     with Rounding(10, results=False):
         return honest_whole(self, images, labels)
@@ -156,15 +163,15 @@ from torch import nn
 
 
 def network(classes, shape):
-    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 64), nn.Linear(64, classes))
 """
 
 
 def test_a_batch_that_takes_more_memory_in_float64_than_there_is_is_not_computed_in_it(manifest, mine, monkeypatch):
-    """Of an image, what is kept for the backward pass: here its pixels and 10 logits, not the weights."""
+    """Of an image, what is kept for the backward pass: here pixels, 64 values and 10 logits, not the weights."""
     model = mine(LINEAR)
     task = Task(Cell("a", "cpu", model), 1, SHORT, manifest, threads=1)
-    assert examined(model, BASE.dataset).kept_bytes == pytest.approx(4 * (3072 + 10), abs=50)
+    assert examined(model, BASE.dataset).kept_bytes == pytest.approx(4 * (3072 + 64 + 10), abs=50)
     assert reference.why_not(task) is None
     monkeypatch.setattr(reference.psutil, "virtual_memory", lambda: SimpleNamespace(available=20e6))
     assert reference.why_not(task) == "a batch in float64 takes 0.025 GB, and 0.02 GB are free here"

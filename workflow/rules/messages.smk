@@ -3,8 +3,6 @@
 # requires: the plan, the outputs of aggregate.smk and report.smk
 # produces: results/logs/plan.json; after a failure, tables, figure and page from the records that exist
 
-import os
-
 from epochbench import messages, progress, waiting
 
 
@@ -40,8 +38,9 @@ def announce_answer():
         page = page.storage_object.query
         print("", f"Page: {page}", sep="\n", file=sys.stderr)
     elif Path(page).exists():
-        typed_from = os.path.relpath(Path(page).resolve(), workflow.workdir_init)
-        print("", *lines, f"Page: {typed_from}", sep="\n", file=sys.stderr)
+        # From where this was typed, wherever --directory leads.
+        place = Path(workflow.overwrite_workdir or "") / page
+        print("", *lines, f"Page: {place}", sep="\n", file=sys.stderr)
 
 
 def failed_runs():

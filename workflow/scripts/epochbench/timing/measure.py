@@ -1,5 +1,6 @@
 """Load, build, warm up, time, evaluate, check, calibrate: what one process of a run does."""
 
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -100,7 +101,10 @@ def _first_steps_held_still(task: Task, team: Team, device: Device, batches: Bat
     step = build_step(task, team.wrap(network), device)
     hold_still(network)
     few = replace(task.protocol, warmup_steps=min(evidence.CHECKED_STEPS, task.protocol.warmup_steps))
-    return stopwatch.warm_up(replace(task, protocol=few), step, network, batches, device)
+    checked = stopwatch.warm_up(replace(task, protocol=few), step, network, batches, device)
+    del step, network
+    gc.collect()  # a captured graph and its step hold each other, and the device's memory
+    return checked
 
 
 def _network(task: Task, device: Device) -> nn.Module:
