@@ -125,7 +125,7 @@ rule history:
         "../envs/report.yaml"
     params:
         exports=config["compare"]["history"],
-        labels=LABELS,
+        settings=settings_of_summary(),
         folder="results/report",
     message:
         "history: the cells over many exports"

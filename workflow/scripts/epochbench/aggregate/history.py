@@ -10,6 +10,7 @@ from epochbench.aggregate.compare import what_differs
 from epochbench.aggregate.disturbed import counting_by_cell
 from epochbench.aggregate.labels import labels
 from epochbench.aggregate.machines import hardware
+from epochbench.aggregate.settings import Settings
 from epochbench.errors import BenchmarkError
 from epochbench.records.exchange import read_export
 from epochbench.stats import Interval, speedup, typical_epoch
@@ -50,18 +51,17 @@ class History:
     left_out: list[str]  # what was no valid record
 
 
-def read_history(paths: list[str], own: dict[str, str] | None = None) -> History:
+def read_history(paths: list[str], settings: Settings | None = None) -> History:
     """Read exports, oldest first by the time at which each was made.
 
-    `own` is what the sheet calls its cells, by their names. Raises BenchmarkError where none is named, or one cannot be
-    read.
+    `settings` has what the sheet calls its cells. Raises BenchmarkError where none is named, or one cannot be read.
     """
     if not paths:
         raise BenchmarkError("compare.history is empty; name exports: make history EXPORTS='a.zip b.zip'")
     exports = sorted(((Path(path).stem, read_export(path)) for path in paths), key=lambda pair: pair[1].created_at)
     return History(
         exports=[f"{visible(stem)}, {export.created_at[:10]}" for stem, export in exports],
-        series=_in_words(_all_series([export.records for _, export in exports]), own or {}),
+        series=_in_words(_all_series([export.records for _, export in exports]), (settings or Settings()).labels),
         left_out=[f"{file.file}: {file.reason}" for _, export in exports for file in export.left_out],
     )
 
