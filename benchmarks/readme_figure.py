@@ -70,7 +70,9 @@ def main(path: str) -> None:
     summary = SimpleNamespace(
         cells=list(rows.values()),
         headline=SimpleNamespace(plain=f"{plain}."),
-        dataset=SimpleNamespace(train_images=50_000, synthetic=True, name="stand-in for CIFAR-10"),
+        dataset=SimpleNamespace(
+            train_images=50_000, synthetic=True, name="stand-in for CIFAR-10", image_shape=[3, 32, 32]
+        ),
         settings=SimpleNamespace(confidence=CONFIDENCE),
         notes=[],
     )

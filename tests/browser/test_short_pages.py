@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
     paths = [folder / f"some-node-{number}.zip" for number in range(1, 6)]
     for number, path in enumerate(paths, start=1):
         write_export(measured(1 + number / 10), path, f"2026-0{number}-01T00:00:00+00:00")
-    write_history(read_history(list(map(str, paths)), {"cpu-best": "our own words"}), folder)
+    write_history(read_history(list(map(str, paths)), Settings(labels={"cpu-best": "our own words"})), folder)
     return folder
 
 

@@ -3,6 +3,7 @@ from itertools import pairwise
 from unit.examples import runs
 
 from epochbench.aggregate.history import read_history
+from epochbench.aggregate.settings import Settings
 from epochbench.records.exchange import write_export
 from epochbench.report.comparison import write_history
 from epochbench.report.history import narrow, wide
@@ -24,7 +25,7 @@ def test_a_history_speaks_the_sheets_words_and_keeps_its_lines_apart(tmp_path):
         extra = one if month == 1 else []
         records = [run for cell in cells for run in cell] + extra
         write_export(records, path, f"2026-0{month}-01T00:00:00+00:00")
-    read = read_history(paths, {"cpu-best": "our own words"})
+    read = read_history(paths, Settings(labels={"cpu-best": "our own words"}))
     assert [each.label for each in read.series] == [
         "CPU, as typed (cpu-a)", "CPU, as typed (cpu-b)", "our own words", "CPU, pooled before ReLU",
     ]  # fmt: skip
@@ -49,5 +50,7 @@ def test_a_history_speaks_the_sheets_words_and_keeps_its_lines_apart(tmp_path):
 def test_a_cell_of_several_settings_is_said_by_each_in_a_history(tmp_path):
     for number, changes in enumerate(({}, {"batch_size": 100}), start=1):
         write_export(runs("cpu-a", (4.0, 4.0), **changes), tmp_path / f"{number}.zip", f"2026-0{number}-01")
-    series = read_history([str(tmp_path / f"{number}.zip") for number in (1, 2)], {"cpu-a": "ours"}).series
+    series = read_history(
+        [str(tmp_path / f"{number}.zip") for number in (1, 2)], Settings(labels={"cpu-a": "ours"})
+    ).series
     assert [one.label for one in series] == ["CPU, as typed", "CPU, batches of 100"]
