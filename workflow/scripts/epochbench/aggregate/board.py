@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain
 from math import isclose
 from pathlib import Path
-from statistics import median
+from statistics import median, median_high
 
 from epochbench.aggregate.result import Result, Work
 from epochbench.aggregate.settings import Settings
@@ -18,6 +18,8 @@ from epochbench.errors import BenchmarkError
 
 # First losses on the same images with the same weights differ by rounding alone: 1.5e-4 in bf16.
 LOSS_TOLERANCE = 1e-3
+# Of many copies of a run, those that are named.
+MOST_HOLDERS = 3
 # Exports that one process judges before it is given more.
 CHUNK = 8
 
@@ -125,21 +127,27 @@ def _with_repetitions(submissions: list[Submission]) -> list[Result]:
 
 
 def _shared_runs(submissions: list[Submission], ordered: list[Result]) -> dict[str, list[str]]:
-    """Return a remark for each result whose runs another export's has too, under whatever names, by digest."""
+    """Return remarks on the runs that another export's result has too, under whatever names, by digest.
+
+    Both are told: who was first, only their own dates say.
+    """
     runs = {digest: words for one in submissions for digest, words in one.runs.items()}
-    holders: dict[str, Result] = {}
-    remarks = {}
+    holders: dict[str, list[Result]] = {}
     for one in ordered:
-        shared: Counter[str] = Counter()
-        for words in runs[one.digest]:
-            holder = next((holders[word] for word in words if word in holders), one)
-            # Results of one export have their CPU's runs in common.
-            if not set(holder.files) & set(one.files):
-                shared[holder.address] += 1
-            for word in words:
-                holders.setdefault(word, one)
-        remarks[one.digest] = [f"{count} of its runs are those of #{address}" for address, count in shared.items()]
-    return remarks
+        for word in chain.from_iterable(runs[one.digest]):
+            held = holders.setdefault(word, [])
+            if len(held) < MOST_HOLDERS:
+                held.append(one)
+    return {one.digest: _shared(one, runs[one.digest], holders) for one in ordered}
+
+
+def _shared(one: Result, runs: list[tuple[str, ...]], holders: dict[str, list[Result]]) -> list[str]:
+    shared: Counter[str] = Counter()
+    for words in runs:
+        others = {other.address: other for word in words for other in holders[word]}
+        # Results of one export have their CPU's runs in common.
+        shared.update(address for address, other in others.items() if not set(other.files) & set(one.files))
+    return [f"{count} of its runs are those of #{address}" for address, count in shared.items()]
 
 
 def _table(results: list[Result]) -> Table:
@@ -161,7 +169,7 @@ class _Usual:
             losses.setdefault(one.seed, []).append(one.first_losses[0])
         self.losses = {seed: median(values) for seed, values in losses.items()}
         self.only_seeds = {seed for seed, values in losses.items() if len(values) == 1 and len(results) > 1}
-        self.cpu_cells = median(one.cpu_cells for one in results)
+        self.cpu_cells = median_high(one.cpu_cells for one in results)
         self.flop = median([one.flop_per_epoch for one in results if one.flop_per_epoch is not None] or [0.0])
 
 
@@ -176,9 +184,9 @@ def _odd(one: Result, synthetic: bool, usual: _Usual) -> Iterable[str]:
     elif one.seed in usual.only_seeds:
         yield f"nobody else has seed {one.seed}, so its first loss shows nothing"
     if one.flop_per_epoch is not None and not isclose(one.flop_per_epoch, usual.flop, rel_tol=1e-6):
-        yield f"an epoch has {one.flop_per_epoch:.4g} FLOP, the usual one {usual.flop:.4g}: another network"
+        yield f"an epoch has {one.flop_per_epoch:.4g} FLOP, which is not usual: another network than it says"
     if one.cpu_cells < usual.cpu_cells:
-        yield f"its CPU's cells are {one.cpu_cells}, usually {usual.cpu_cells:g}: at its best it may be faster"
+        yield f"its CPU's cells are {one.cpu_cells}, usually {usual.cpu_cells}: at its best it may be faster"
 
 
 def all_results(board: Board) -> list[Result]:

@@ -12,6 +12,7 @@ from epochbench.errors import BenchmarkError
 from epochbench.records.contradictions import started
 from epochbench.stats import Interval
 from epochbench.timing.cell import DEFAULTS, Cell
+from epochbench.timing.protocol import Protocol
 from epochbench.timing.record import Record
 from epochbench.timing.stack import VARIABLES
 
@@ -71,6 +72,7 @@ class Result:
     first_losses: list[float]  # of each run's first step, the baseline's first; data, network and seed decide them
     flop_per_epoch: float | None  # as the records counted them
     seed: int  # of the weights
+    asked: str  # what a run had to time at least, in words
     code: str  # the digest of the code that measured
     commit: str | None  # its commit, as the records say
     known_code: bool  # whether this repository has or had that code
@@ -135,6 +137,7 @@ def result_of(pair: Pair, file: str, digest: str, known_code: frozenset[str]) ->
         first_losses=list(dict.fromkeys(run.training.warmup_losses[0] for run in (first, *every))),
         flop_per_epoch=first.limit.flop_per_epoch if first.limit else None,
         seed=first.protocol.seed,
+        asked=_asked(first.protocol),
         **_origin(every, known_code),
         setup=f"{sorted({run.machine.fingerprint for run in every})} {sorted(facts.items())}",
         runs=len(every),
@@ -147,6 +150,11 @@ def _work(baseline: Record) -> Work:
     data, cell = baseline.dataset, baseline.cell
     parameters = baseline.training.parameters
     return Work(data.fingerprint, data.train_images, shown(cell.model), parameters, cell.batch_size, set_by(cell))
+
+
+def _asked(protocol: Protocol) -> str:
+    least = f"{protocol.min_epochs} epochs, {protocol.min_steps} steps, {protocol.min_seconds:g} s"
+    return f"{least} after {protocol.warmup_steps} warm-up steps"
 
 
 def _side(row: CellSummary) -> Side:

@@ -158,6 +158,7 @@ def origin_rows(table: Table) -> list[dict[str, str]]:
             "exports": _some(one.files),
             "cells": " / ".join(f"{side.cell} ({side.precision})" for side in _sides(one)),
             "runs": str(one.runs),
+            "timed at least": one.asked,
             "CPU cells": str(one.cpu_cells),
             "nodes": one.nodes,
             "code": f"{one.code}{'' if one.known_code else ' (other code)'}",
