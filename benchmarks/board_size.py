@@ -75,13 +75,13 @@ def doctored(record, number: int, factor: float):
 
 
 def scaled(part, factor: float, rate: float = 1.0):
-    """Return a part of a record with its seconds times a factor, and what is per second times the other."""
+    """Return a part of a record with its seconds and joules times a factor, and what is per second times the other."""
     if part is None:
         return None
     changed = {}
     for field in dataclasses.fields(part):
         value, by = getattr(part, field.name), rate if "_per_second" in field.name else factor
-        if value is None or not ("_per_second" in field.name or field.name.endswith("_seconds")):
+        if value is None or not ("_per_second" in field.name or field.name.endswith(("_seconds", "_joules"))):
             continue
         if isinstance(value, dict):
             changed[field.name] = {key: each * by for key, each in value.items()}

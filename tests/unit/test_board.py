@@ -19,7 +19,7 @@ from epochbench.errors import BenchmarkError
 from epochbench.records.exchange import read_export, write_export
 from epochbench.report.board import origin_rows, refusals, render_board, result_rows, title_of, write_board
 from epochbench.stats import Interval
-from epochbench.timing.record import Code, Dataset, Finding, Stack, Try, seal
+from epochbench.timing.record import Code, Dataset, Finding, GpuState, Stack, Try, seal
 
 KNOWN = frozenset({"feed"})
 SYNTHETIC = Dataset("stand-in", True, "cd" * 32, 50_000, 10_000, [3, 32, 32], 10)
@@ -176,6 +176,7 @@ def test_runs_sent_again_under_other_names_are_said_to_be_those_of_another(tmp_p
     assert sum("9 of its runs are those of" in "; ".join(one.remarks) for one in edited) == 2
 
 
+CARD = GpuState(None, None, None, 700.0, None, None)
 WRONG_TRY = Try([0.001], 0.0, 0.0, 0.0, 1e12, [])
 FORGERIES = {
     "times halved": ({"timing": scaled_timing(0.5, with_rate=False)}, "its times make"),
@@ -219,6 +220,10 @@ FORGERIES = {
     ),
     "less work": (
         {"limit": lambda one: replace(one.limit, flop_per_epoch=1.0)}, "has 1 FLOP, but cpu-reference 2.946e+11",
+    ),
+    "more energy than the card can draw": (
+        {"conditions": lambda one: replace(one.conditions, gpu_energy_joules=1e6, gpu_before=CARD)},
+        "limited to 700 W",
     ),
     "two versions of torch": ({"stack": with_facts(torch="9.9")}, "it names torch 2.15 and torch 9.9"),
     "beyond the machine's own peaks": (

@@ -14,6 +14,8 @@ from epochbench.timing.stopping import enough
 
 # Times are recorded in full, their sums rounded to a millisecond.
 ROUNDING_SECONDS = 0.01
+# Of the power limit. Counters are updated every 100 ms at worst, which a timing of a second hardly notices.
+MAX_POWER_SHARE = 2
 
 
 def contradictions(records: list[Record]) -> Iterator[str]:
@@ -27,7 +29,7 @@ def contradictions(records: list[Record]) -> Iterator[str]:
         who, times = f"{record.cell.cell} run {record.run}", tuple(record.timing.epoch_seconds)
         if len(times) > 1 and copies[times] > 1:
             yield f"{who}: another run has the very same times"
-        for of in (_in_its_times, _in_its_epochs, _in_its_origin):
+        for of in (_in_its_times, _in_its_epochs, _in_its_energy, _in_its_origin):
             yield from (f"{who}: {reason}" for reason in of(record))
 
 
@@ -71,6 +73,14 @@ def _in_its_epochs(record: Record) -> Iterator[str]:
         yield f"its protocol asks for more than its {len(times)} epochs"
     elif len(times) > 1 and enough(protocol, times[:-1], steps):
         yield f"its protocol ends before its {len(times)} epochs"
+
+
+def _in_its_energy(record: Record) -> Iterator[str]:
+    card, joules = record.conditions.gpu_before, record.conditions.gpu_energy_joules
+    if card and card.power_limit_watts and joules:
+        watts, limit = joules / record.evidence.outer_seconds, card.power_limit_watts * record.cell.processes
+        if watts > MAX_POWER_SHARE * limit:
+            yield f"its cards drew {watts:.6g} W, limited to {limit:.6g} W"
 
 
 def _in_its_origin(record: Record) -> Iterator[str]:
