@@ -17,7 +17,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick open test test-all test-faults report export compare history board board-check cluster lint audit format dry-run clean requirements release-check rulegraph
+.PHONY: help run quick try open test test-all test-faults report export compare history board board-check cluster lint audit format dry-run clean requirements release-check rulegraph
 
 help:  ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -27,6 +27,18 @@ run: $(READY)  ## Set up, then download, shard, train, aggregate and report
 
 quick: $(READY)  ## The same in about a minute, on a little synthetic data
 	$(BIN)snakemake --cores $(CORES) --configfile config/quick.yaml $(ARGS)
+
+# In a folder of its own, so that neither images nor results of other runs are made anew.
+TRY = results/try
+MODEL ?=
+BATCH ?= 1000
+# Further keys, such as CONFIG="dataset='{source: cifar10}'".
+CONFIG ?=
+try: $(READY)  ## Time a network of your own: make try MODEL=mine.py:network (docs/your-own.md)
+	@[ -n "$(MODEL)" ] || { echo "name the network: make try MODEL=mine.py:network, or MODEL=torchvision:resnet18" >&2; exit 1; }
+	@mkdir -p $(TRY)
+	$(BIN)snakemake --cores $(CORES) --directory $(TRY) --configfile config/try.yaml $(ARGS) \
+		--config "columns={model: '$(MODEL)', batch_size: $(BATCH)}" $(CONFIG)
 
 PAGE = results/report/index.html
 open:  ## Open the page in a browser
@@ -84,7 +96,7 @@ format: $(READY)  ## Format Python and Snakemake files, and write the table of a
 	$(BIN)snakefmt Snakefile workflow/Snakefile workflow/rules
 
 dry-run: $(READY)  ## Show what would be run
-	$(BIN)snakemake --dry-run $(ARGS)
+	$(BIN)snakemake --dry-run --cores $(CORES) $(ARGS)
 
 release-check:  ## Say whether this commit can be released as the version in CITATION.cff
 	@sh workflow/release_check.sh

@@ -9,6 +9,7 @@ python=${PYTHON:-python3}
 torch_index=${TORCH_INDEX:-}
 workflow=$(dirname "$0")
 said= # the last line of progress
+export PIP_USER=0 # a setting that a virtual environment cannot obey
 MISMATCH='Hash mismatch\|DO NOT MATCH THE HASHES' # uv's words and pip's
 
 fail() {
@@ -44,7 +45,7 @@ watched() {
             if [ -t 2 ]; then printf '\r%s ' "$now" >&2; else case $now in *0\ packages* | *0\ of\ [1-9]* | *installing*) echo "$now" >&2 ;; esac; fi
             said=$now
         fi
-        sleep 1
+        sleep 0.2
     done
     status=0
     wait "$installer" || status=$?
@@ -58,24 +59,38 @@ by_pip() {
         --progress-bar off "$@"
 }
 
+ensure_pip() {
+    "$folder/bin/python" -c 'import pip' 2>/dev/null || "$folder/bin/python" -m ensurepip
+}
+
+# uv alone, by the interpreter's own pip where that can install elsewhere, since to make another one takes seconds.
+fetch_uv() {
+    if "$python" -c 'import pip, sys; sys.exit(int(pip.__version__.split(".")[0]) < 23)' 2>/dev/null; then
+        with_pip=$python
+    else
+        with_pip=$folder/bin/python
+        ensure_pip || return
+    fi
+    "$with_pip" -m pip --python "$folder/bin/python" install --disable-pip-version-check --require-hashes --no-compile \
+        --only-binary :all: --progress-bar off ${anew:+--force-reinstall} -r "$folder/uv.txt"
+}
+
 by_uv() {
-    exec "$folder/bin/python" "$workflow/uv_install.py" "$folder/bin/uv" --require-hashes --no-build-isolation "$@"
+    exec "$with_pip" "$workflow/uv_install.py" "$folder/bin/uv" --python "$folder/bin/python" --require-hashes \
+        --no-build-isolation ${anew:+--reinstall} "$@"
 }
 
 # uv leaves bytecode to the first import. Here torch has it from the start, as after pip, so that no timed process is
-# the one that writes it; and where Python may not write it, all packages have it.
+# the one that writes it, except for parts that no job imports; and where Python may not write it, all packages have it.
 bytecode() {
     if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then set -- "$folder/lib"; else set -- "$folder"/lib/python*/site-packages/torch; fi
-    "$folder/bin/python" -m compileall -qq -j 0 "$@" || true # some packages carry files for other versions of Python
+    "$folder/bin/python" -m compileall -qq -j 0 -x 'torch/(_vendor|testing/_internal|distributed/(checkpoint|elastic|pipelining))/' \
+        "$@" || true # some packages carry files for other versions of Python
 }
 
 torch_by_pip() {
     exec "$folder/bin/python" -m pip install --disable-pip-version-check --no-deps --progress-bar off \
         --index-url "$torch_index" -r "$folder/torch.txt"
-}
-
-say_pip() {
-    echo "setup: pip installs, since uv could not: $(reason)"
 }
 
 # The first error in the log, as a part of one line.
@@ -98,9 +113,11 @@ command -v "$python" >/dev/null || fail "'$python' is not there; install Python 
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "'$python' is Python $version; 3.11 or newer is needed, name one: make PYTHON=python3.12"
+python=$("$python" -c 'import sys; print(sys.executable)') # itself, where a version manager's script stands before it
 
 echo "setup: Python $version into $folder"
-"$python" -m venv "$folder" || fail "no virtual environment could be made in $folder; is Python's venv module installed?"
+"$python" -m venv --without-pip "$folder" ||
+    fail "no virtual environment could be made in $folder; is Python's venv module installed?"
 rm -f "$folder/.ready"
 # Where an earlier set-up was broken off, a package may be there in part, which no installer notices by itself.
 anew=
@@ -120,34 +137,23 @@ else
     fi
 fi
 echo "setup: downloading and installing, some gigabytes with CUDA; every file is checked against its hash"
-# First what installs and builds the rest, from the same pins.
-pins yes 'pip|setuptools|uv' >"$folder/tools.txt"
-by=pip
-if [ -s "$folder/tools.txt" ]; then
-    if (by_pip --only-binary :all: -r "$folder/tools.txt") >"$log" 2>&1; then
-        [ ! -x "$folder/bin/uv" ] || by=uv
-    else
-        say_pip
-        pins yes 'pip|setuptools' >"$folder/tools.txt"
-        (by_pip -r "$folder/tools.txt") >"$log" 2>&1 || refuse
-    fi
-fi
-if [ "$by" = uv ]; then
-    if watched by_uv ${anew:+--reinstall} -r "$folder/pins.txt"; then
-        bytecode
-    else
-        ! grep -q "$MISMATCH" "$log" || refuse
-        say_pip
-        by=pip
-        anew=yes # uv may have left a part of a package
-    fi
-fi
-if [ "$by" = pip ]; then
-    watched by_pip ${anew:+--force-reinstall} -r "$folder/pins.txt" || refuse
+pins yes uv >"$folder/uv.txt"
+pins yes 'pip|setuptools' >"$folder/tools.txt" # before what has no wheel, which they build
+by=uv
+if fetch_uv >"$log" 2>&1 && (by_uv -r "$folder/tools.txt") >"$log" 2>&1 && watched by_uv -r "$folder/pins.txt"; then
+    bytecode
+else
+    ! grep -q "$MISMATCH" "$log" || refuse
+    echo "setup: pip installs, since uv could not: $(reason)"
+    by=pip
+    ensure_pip >"$log" 2>&1 || fail "'$python' has no pip and can make none; is Python's venv module installed? (all of it: $log)"
+    [ ! -s "$folder/tools.txt" ] || (by_pip -r "$folder/tools.txt") >"$log" 2>&1 || refuse
+    watched by_pip --force-reinstall -r "$folder/pins.txt" || refuse # uv may have left a part of a package
 fi
 
 if [ -n "$torch_index" ]; then
     pins yes 'torch|torchvision' | sed -n 's/^\([a-z]*==[^ ;]*\).*/\1/p' >"$folder/torch.txt"
+    ensure_pip >"$log" 2>&1 || refuse
     watched torch_by_pip || refuse
     "$folder/bin/python" -c 'import torch, torchvision' >>"$log" 2>&1 ||
         fail "torch and torchvision from $torch_index cannot be imported (why: $log)"

@@ -1,4 +1,4 @@
-"""Install with uv as pip is configured: uv_install.py UV ARGUMENTS, run by the Python that is installed into.
+"""Install with uv as pip is configured: uv_install.py UV ARGUMENTS, run by a Python that has pip.
 
 uv reads neither pip's files nor its variables, so it is told what pip is told, and nothing else. A setting of pip that
 it has no counterpart of ends this with status 75.
@@ -20,7 +20,7 @@ SWITCHES = {"no-index": "--no-index", "no-cache-dir": "--no-cache"}
 # These change neither which files are installed nor where they come from.
 WITHOUT_EFFECT = {"cache-dir", "config-file", "disable-pip-version-check", "log", "no-color", "no-input",
                   "no-python-version-warning", "no-warn-script-location", "prefer-binary", "progress-bar", "quiet",
-                  "require-hashes", "require-virtualenv", "root-user-action", "verbose"}  # fmt: skip
+                  "require-hashes", "require-virtualenv", "root-user-action", "user", "verbose"}  # fmt: skip
 # Of uv's own variables these stay; others could switch the hashes off or change what is installed.
 KEPT = {"UV_CACHE_DIR", "UV_LINK_MODE", "UV_NO_CACHE"}
 
@@ -68,7 +68,7 @@ def main(uv: str, *arguments: str) -> None:
     kept = {name: value for name, value in os.environ.items() if name in KEPT or not name.startswith("UV_")}
     # pip compares all indexes, and so must uv; the hashes decide what is accepted from any of them. pip trusts the
     # certificates that the system trusts.
-    command = [uv, "pip", "install", "--no-config", "--python", sys.executable, "--index-strategy", "unsafe-best-match"]
+    command = [uv, "pip", "install", "--no-config", "--index-strategy", "unsafe-best-match"]
     os.execve(uv, [*command, *options, *arguments], {"UV_SYSTEM_CERTS": "1"} | kept | variables)  # noqa: S606
 
 

@@ -54,6 +54,15 @@ def test_a_sheet_is_the_callers_or_else_the_workflows_own(tmp_path, monkeypatch)
         resolve_config({"cells": "nowhere.tsv"}, REPOSITORY)
 
 
+def test_columns_fill_what_rows_leave_empty(tmp_path):
+    """Snakemake hands on the numbers of --config columns='{...}' as text."""
+    path = sheet(tmp_path, "a\tcpu", "b\tcpu\tlenet\tfp32\t500")
+    columns = {"model": "resnet18", "batch_size": "64"}
+    assert [(cell.model, cell.batch_size) for cell in read_cells(path, columns)] == [("resnet18", 64), ("lenet", 500)]
+    lines = problems({"columns": {"modell": "lenet"}, "cells": str(path)})
+    assert lines[0].startswith("cells.tsv, row 'a': unknown column 'modell'; known are cell, device, model")
+
+
 def test_a_run_gets_the_protocol_of_the_config():
     assert protocol(resolve_config({"optimizer": {"momentum": 0.5}})).momentum == 0.5
     assert protocol(resolve_config({})).max_seconds == resolve_config({})["timing"]["max_seconds"]
@@ -64,6 +73,8 @@ def test_a_run_gets_the_protocol_of_the_config():
     ("config", "line"),
     [
         ({"timing": {"runs": "three"}}, "timing.runs: 'three' is not of type integer"),
+        ({"timing": {"until_accuracy": 40}}, "timing.until_accuracy: 40 is more than 1"),
+        ({"optimizer": {"name": "lion"}}, "optimizer.name: 'lion' is not one of sgd, adam, adamw"),
         ({"timing": {"runs": -1}}, "timing.runs: -1 is less than 1"),
         ({"timing": {"runs": 1.5}}, "timing.runs: 1.5 is not of type integer"),
         ({"timing": {"rums": 1}}, "'timing.rums': unknown key; known here are runs, warmup_steps"),
@@ -73,7 +84,15 @@ def test_a_run_gets_the_protocol_of_the_config():
         ({"timing": {"min_seconds": 9, "max_seconds": 2}}, "timing.min_seconds: 9 is more than timing.max_seconds, 2"),
         ({"devices": {"gpu": "maybe"}}, "devices.gpu: 'maybe' is not one of auto, require, skip"),
         ({"devices": {"cpu": "maybe"}}, "devices.cpu: 'maybe' is not of type boolean"),
-        ({"dataset": {"source": "mnist"}}, "dataset.source: 'mnist' is not one of cifar10, synthetic"),
+        (
+            {"dataset": {"source": "mni"}},
+            "dataset.source: 'mni' is not one of cifar10, cifar100, fashion_mnist, folder, mn",
+        ),
+        ({"dataset": {"source": "folder"}}, "dataset.folder.path: empty, but dataset.source is folder"),
+        ({"dataset": {"source": "folder", "folder": {"path": "/no"}}}, "dataset.folder.path: there is no folder '/no'"),
+        ({"dataset": {"folder": {"size": "big"}}}, "dataset.folder.size: 'big' does not look as it must: Height and"),
+        ({"dataset": {"synthetic": {"shape": "3x0x9"}}}, "dataset.synthetic.shape: '3x0x9' does not look as it must"),
+        ({"dataset": {"residency": "cloud"}}, "dataset.residency: 'cloud' is not one of device, host"),
         ({"dataset": {"archive": "/nowhere", "sha256": "0" * 64}}, "dataset.archive: there is no file '/nowhere'"),
         ({"dataset": {"archive": "http://x/y"}}, "dataset.sha256: empty, but dataset.archive is 'http://x/y'"),
         ({"dataset": {"sha256": "0" * 64}}, "dataset.sha256: given without dataset.archive"),
@@ -119,7 +138,7 @@ def test_numbers_given_on_the_command_line_are_numbers():
     [
         ("a\ttpu", "cells.tsv, row 'a': device 'tpu' is not one of cpu, gpu"),
         ("a\tcpu\t\tbf15", "cells.tsv, row 'a': precision 'bf15' is not one of fp32, tf32, bf16, fp16"),
-        ("a\tcpu\tvgg", "cells.tsv, row 'a': model 'vgg' is not one of lenet, resnet18"),
+        ("a\tcpu\tvgg", "cells.tsv, row 'a': model 'vgg' is neither one of lenet, resnet18 nor torchvision:NAME"),
         ("a\tcpu\t\t\t-5", "cells.tsv, row 'a': batch_size -5 is less than 1"),
         ("a\tcpu\t\t\tmany", "cells.tsv, row 'a': batch_size 'many' is not of type integer"),
         ("a\tcpu\t\t\t\t\tsome", "cells.tsv, row 'a': threads 'some' is neither a whole number from 1 on"),
@@ -214,7 +233,7 @@ def test_empty_fields_mean_the_defaults(tmp_path):
     assert read_cells(sheet(tmp_path, "a\tcpu\t\t\t\t\tall", "7\tgpu")) == [Cell("a", "cpu"), Cell("7", "gpu")]
 
 
-@pytest.mark.parametrize("name", ["cells.tsv", "quick.tsv", "models.tsv", "sweep.tsv"])
+@pytest.mark.parametrize("name", ["cells.tsv", "quick.tsv", "models.tsv", "sweep.tsv", "accuracy.tsv"])
 def test_our_own_sheets_make_sense(name):
     cells = read_cells(REPOSITORY / "config" / name)
     assert cells
@@ -233,6 +252,24 @@ def test_a_wrong_published_row_is_named(tmp_path):
     path.write_text("label\tdevice\thardware\tseconds\timages\tstatistic\tsource\nx\tcpu\ty\tfast\t1\tz\ts\n")
     with pytest.raises(BenchmarkError, match=r"published.tsv, row 'x': seconds 'fast' is no positive number"):
         read_published(path)
+
+
+def test_a_step_by_hand_is_refused_for_another_optimiser_in_one_line_that_names_its_cells():
+    line = (
+        "optimizer.name: adamw with weight_decay 0, but layers fused (gpu-fused, gpu-best in config/cells.tsv) know "
+        "sgd without weight decay alone; take a sheet without them, such as config/accuracy.tsv"
+    )
+    adamw = {"optimizer": {"name": "adamw"}}
+    assert problems(adamw) == [line]
+    decaying = problems({"optimizer": {"weight_decay": 0.1}})
+    assert decaying == [line.replace("adamw with weight_decay 0,", "sgd with weight_decay 0.1,")]
+    for fine in ({"devices": {"gpu": "skip"}}, {"cells": "config/accuracy.tsv"}):
+        assert protocol(resolve_config(adamw | fine)).optimizer == "adamw"
+
+
+def test_accuracy_is_a_valid_config_that_asks_for_one():
+    asked = resolve_config(yaml.safe_load((REPOSITORY / "config/accuracy.yaml").read_text()))
+    assert protocol(asked).until_accuracy == asked["timing"]["until_accuracy"] > 0
 
 
 def test_quick_is_a_valid_config_on_synthetic_data():

@@ -1,6 +1,7 @@
 """What a forge reads follows the public schemas, and a release is refused where something disagrees."""
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -84,6 +85,10 @@ def test_a_commit_in_order_may_be_released_once(released):
     outcome = release_check(released)
     assert outcome.returncode == 1
     assert "the tag v1.2.3 exists" in outcome.stderr
+    shutil.rmtree(released / ".git")
+    outcome = release_check(released)
+    assert (outcome.returncode, outcome.stdout) == (1, "")
+    assert "there is no commit here to release" in outcome.stderr
 
 
 @pytest.mark.parametrize(
@@ -91,7 +96,9 @@ def test_a_commit_in_order_may_be_released_once(released):
     [
         ("CITATION.cff", "version: 1.2.3", "version: 1.2.4", "CHANGELOG.md has no entry '## 1.2.4 (2026-01-31)'"),
         ("CITATION.cff", "1.2.3", "v2", "version 'v2' is not three numbers"),
+        ("CITATION.cff", "1.2.3", "1.02.3", "version '1.02.3' is not three numbers"),
         ("CITATION.cff", "date-released: 2026-01-31\n", "", "date-released '' is not a date"),
+        ("CITATION.cff", "2026-01-31", "2026-31-01", "date-released '2026-31-01' is not a date"),
         ("CITATION.cff", "2026-01-31", "2026-02-01", "has '1.2.3 (2026-01-31)' as its newest entry"),
         ("CHANGELOG.md", "## 1.2.3", "## Unreleased\n\n## 1.2.3", "has 'Unreleased' as its newest entry"),
     ],

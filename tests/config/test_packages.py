@@ -65,6 +65,7 @@ def test_every_import_of_the_package_is_a_named_package():
 
     modules = {
         "yaml": "pyyaml",
+        "PIL": "pillow",
         "pynvml": "nvidia-ml-py",
         "markupsafe": "jinja2",
         "triton": "torch",
@@ -92,7 +93,8 @@ def test_the_pins_can_be_installed_where_readme_says(tmp_path, version, system):
     built = [word for name in BUILT[version] for word in ("--no-binary", name)]
     # As in a set-up, from the index that pip is configured for; nothing is installed.
     outcome = subprocess.run(
-        [sys.executable, "workflow/uv_install.py", uv.find_uv_bin(), "--dry-run", "--target", tmp_path / "nothing",
+        [sys.executable, "workflow/uv_install.py", uv.find_uv_bin(), "--python", sys.executable, "--dry-run",
+         "--target", tmp_path / "nothing",
          "--python-version", version, "--python-platform", system, "--only-binary", ":all:", *built,
          "--require-hashes", "-r", "requirements.txt"],
         env=os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"},

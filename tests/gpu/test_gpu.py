@@ -59,6 +59,28 @@ def test_every_way_to_train_learns_the_same(cell, manifest, expected_losses, no_
     assert made.training.warmup_losses == pytest.approx(expected_losses, rel=tolerance)
 
 
+ADAMW = replace(
+    LEARNING, optimizer="adamw", learning_rate=0.001, weight_decay=0.01, until_accuracy=0.3, until_epochs=30
+)
+
+
+@pytest.mark.parametrize(
+    "cell", [cell for cell in [*SHEET, *FURTHER] if cell.layers != "fused"], ids=lambda cell: cell.cell
+)
+def test_every_way_to_train_updates_by_adamw_and_gets_to_an_accuracy(cell, manifest, no_calibration):
+    made = measured(replace(cell, batch_size=100), manifest, ADAMW)
+    assert fired(made) == set()
+    assert {finding.gate: finding.passed for finding in made.gates}["same arithmetic"] is True
+    assert made.until_accuracy.reached
+
+
+@pytest.mark.parametrize("cell", [cell for cell in SHEET if cell.layers == "fused"], ids=lambda cell: cell.cell)
+def test_a_step_by_hand_gets_to_an_accuracy_from_weights_that_it_did_not_begin_with(cell, manifest, no_calibration):
+    made = measured(replace(cell, batch_size=100), manifest, replace(LEARNING, until_accuracy=0.3, until_epochs=60))
+    assert fired(made) == set()
+    assert made.until_accuracy.reached
+
+
 def test_a_graph_of_a_larger_network_is_synchronised(manifest, no_calibration):
     assert fired(measured(QUEUED, manifest)) == set()
 

@@ -5,7 +5,7 @@ import math
 import typing
 from dataclasses import replace
 
-from epochbench.timing.cell import Cell
+from epochbench.timing.cell import COLUMNS, Cell, threads_of
 from epochbench.timing.protocol import Protocol
 from epochbench.timing.record import (
     Code,
@@ -82,10 +82,17 @@ def record(cell="cpu-reference", run=1, epochs=(2.0, 2.2, 2.1), **changes) -> Re
         timing=replace(BASE.timing, epoch_seconds=epochs, event_seconds=epochs if gpu else None),
         training=replace(BASE.training, steps_per_epoch=steps),
         machine=replace(BASE.machine, gpu=H200 if gpu else None),
+        conditions=replace(BASE.conditions, threads=_threads(made)),
         evidence=evidence,
         limit=limit,
     )
     return seal(replace(record, **changes))
+
+
+def _threads(cell: Cell) -> int:
+    """Return how many threads a run of a cell had; all of them where a word of a later day asks for some."""
+    unknown = isinstance(cell.threads, str) and cell.threads not in COLUMNS["threads"].allowed()
+    return threads_of(None if unknown else cell.threads, BASE.machine.cores_usable)
 
 
 def runs(cell="cpu-reference", medians=(2.0, 2.1, 2.2), **changes) -> list[Record]:

@@ -1,4 +1,4 @@
-"""A loopback HTTP server that serves one file, well or badly."""
+"""A loopback HTTP server that serves one file, or several by name, well or badly."""
 
 import contextlib
 import threading
@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Site:
     """What the server holds, how it behaves, and which requests it saw."""
 
-    def __init__(self, content: bytes):
+    def __init__(self, content: bytes | dict[str, bytes]):
         self.content = content
         self.behaviour = "good"
         self.requests = []
@@ -24,11 +24,17 @@ class _Handler(BaseHTTPRequestHandler):
         site = self.server.site
         site.requests.append(self.headers.get("Range"))
         behaviour = site.behaviour
+        several = isinstance(site.content, dict)
+        content = site.content.get(self.path.rpartition("/")[2]) if several else site.content
+        if content is None:
+            self.missing(site, b"", 0)
+            return
+        self.whole = len(content)
         if behaviour.endswith(" once"):
             site.behaviour = "good"
             behaviour = behaviour.removesuffix(" once")
-        start = self._start(site.content) if "no range" not in behaviour else 0
-        getattr(self, behaviour.split()[0])(site, site.content[start:], start)
+        start = self._start(content) if "no range" not in behaviour else 0
+        getattr(self, behaviour.split()[0])(site, content[start:], start)
 
     def _start(self, content):
         header = self.headers.get("Range")
@@ -42,7 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def good(self, site, body, start):
-        if start >= len(site.content):
+        if start >= self.whole:
             self._head(0, status=416)
             return
         self._head(len(body), start)
@@ -111,8 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(content: bytes):
-    """Serve some bytes on a free port of the loopback address until the block ends."""
+def serving(content: bytes | dict[str, bytes]):
+    """Serve some bytes, or several files by name, on a free port of the loopback address until the block ends."""
     site = Site(content)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.site, server.daemon_threads = site, True

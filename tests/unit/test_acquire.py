@@ -39,7 +39,7 @@ def fetch(site, tmp_path, content, patience=HASTE, **wanted):
 def test_the_address_and_checksum_are_torchvisions_own():
     from torchvision.datasets import CIFAR10
 
-    assert (CIFAR10.url, CIFAR10.tgz_md5) == (cifar10.URL, cifar10.MD5)
+    assert (datasets.File(CIFAR10.url, CIFAR10.tgz_md5),) == cifar10.FILES
 
 
 def test_downloads_and_says_where_from(site, tmp_path, content):
@@ -135,7 +135,9 @@ def test_without_an_archive_fail_names_the_cause_and_three_ways_on(site, tmp_pat
 
 @pytest.mark.fault("network", "refused")
 def test_the_stand_in_for_one_data_set_does_not_stand_for_another(site, tmp_path, content, monkeypatch):
-    monkeypatch.setattr(datasets, "load", lambda name: SimpleNamespace(TITLE="Other", URL=site.url(), MD5="0" * 32))
+    monkeypatch.setattr(
+        datasets, "load", lambda name: SimpleNamespace(TITLE="Other", FILES=(datasets.File(site.url(), "0" * 32),))
+    )
     site.behaviour = "missing"
     with pytest.raises(BenchmarkError, match=r"(?s)answers 404.*Three ways on"):
         fetch(site, tmp_path, content, source="other", archive="", sha256="", when_unreachable="synthetic")

@@ -19,6 +19,7 @@ from epochbench.errors import BenchmarkError
 from epochbench.records.exchange import read_export, write_export
 from epochbench.report.board import origin_rows, refusals, render_board, result_rows, title_of, write_board
 from epochbench.stats import Interval
+from epochbench.timing.protocol import Protocol
 from epochbench.timing.record import Code, Dataset, Finding, GpuState, Stack, Try, seal
 
 KNOWN = frozenset({"feed"})
@@ -358,6 +359,7 @@ def test_what_cannot_be_compared_has_a_table_of_its_own(tmp_path):
         "network": measured(model="resnet18"),
         "half": measured(dataset=replace(BASE.dataset, train_images=25_000)),
         "namesake": [seal(replace(one, training=replace(one.training, parameters=9))) for one in measured()],
+        "moved": measured(protocol=Protocol(residency="host")),
         "weak": changed(changed(measured(), "cpu-reference", **slow), "cpu-best", **slow),
     }
     board = board_of(pack(tmp_path, **exports))
@@ -370,6 +372,8 @@ def test_what_cannot_be_compared_has_a_table_of_its_own(tmp_path):
         "lenet (9 parameters) on CIFAR-10 ababab (50,000 images), batches of 1,000",
         "resnet18 (39,558 parameters) on CIFAR-10 ababab (50,000 images), batches of 1,000",
         "lenet (39,558 parameters) on CIFAR-10 ababab (50,000 images), batches of 1,000, over a CPU with threads 1",
+        "lenet (39,558 parameters) on CIFAR-10 ababab (50,000 images), batches of 1,000, over a CPU with "
+        "images that begin in the host's memory",
     }
     assert board.tables[-1].synthetic  # real images come first
     page = render_board(board)

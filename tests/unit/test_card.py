@@ -5,10 +5,14 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from epochbench.timing import stack
+from epochbench.timing.devices import cuda
 from epochbench.timing.machine import nvidia, watch
+from epochbench.timing.record import Gpu
 
 FAKE = Path(__file__).parent / "fake_nvml"
 BUSY = {"clock": 1980, "most": 1980, "limit": 700_000, "power": 300_000, "reasons": 0, "energy": 5_000, "pids": []}
@@ -58,6 +62,64 @@ def test_cards_are_chosen_by_their_uuids(cards, monkeypatch, chosen, uuids):
     if chosen is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
     assert [gpu.uuid for gpu in nvidia.gpus()] == uuids
+
+
+PARTS = {"MIG-11": {"pids": [1, 2, 3], "name": "A card MIG 2g.20gb"}, "MIG-12": {"pids": []}}
+
+
+def test_a_card_that_is_divided_is_never_taken_for_a_whole_one(cards, monkeypatch):
+    cards.write({"GPU-bb": BUSY, "GPU-aa": BUSY | {"parts": PARTS}})
+    first, second = (
+        Gpu("A card MIG 2g.20gb", 2**27, "580.1", "MIG-11"),
+        Gpu("A card MIG 1g.10gb", 2**27, "580.1", "MIG-12"),
+    )
+    whole = Gpu("A card", 2**30, "580.1", "GPU-bb")
+    chosen = {None: (whole, first, second), "MIG-12": (second,), "GPU-aa": (first, second), "MIG-99": ()}
+    for word, found in chosen.items():
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", word) if word else None
+        nvidia.gpus.cache_clear()
+        assert nvidia.gpus() == found
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-12")
+    nvidia.gpus.cache_clear()
+    for identity in ("12", "aa"):  # its own, or that of its card
+        assert nvidia.found_as("A card MIG 1g.10gb", identity, 2**27) == second
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    nvidia.gpus.cache_clear()
+    for identity in ("aa", "bb"):  # of which card it is may be told wrongly too
+        assert nvidia.found_as("A card MIG 1g.10gb", identity, 5) == Gpu("A card MIG 1g.10gb", 5, None, None)
+    assert nvidia.found_as("A card", "bb", 5) == whole
+
+
+def test_a_part_has_its_cards_clocks_and_neighbours_of_its_own(cards):
+    cards.write({"GPU-aa": BUSY | {"pids": [1, 2], "parts": PARTS, "violations": VIOLATIONS}})
+    state = nvidia.gpu_state("MIG-11")
+    assert (state.sm_clock_mhz, state.power_limit_watts, state.processes) == (1980, 700.0, 2)
+    assert nvidia.gpu_state("MIG-99") is None
+    with watch.watched("MIG-12") as watching:
+        pass
+    assert (watching.seen.sm_clock_max_mhz, watching.seen.processes) == (1980, 0)
+
+
+@pytest.mark.parametrize("limit", [300_000, None])
+def test_another_power_limit_or_package_is_another_stack(cards, monkeypatch, limit):
+    before = stack.installed_stack()
+    assert cuda.installed()["power limits"] == [700.0, 700.0]
+    changed = {name: fact for name, fact in (BUSY | {"limit": limit}).items() if fact is not None}
+    cards.write({"GPU-bb": changed, "GPU-aa": BUSY})
+    assert stack.installed_stack() != before
+    cards.write({"GPU-bb": BUSY, "GPU-aa": BUSY})
+    assert stack.installed_stack() == before
+    monkeypatch.setattr(cuda, "_packages", lambda: {"nvidia-cudnn-cu13": "9.1"})
+    assert stack.installed_stack() != before
+
+
+def test_the_versions_of_cudas_packages_are_read_without_torch(monkeypatch):
+    packages = [
+        SimpleNamespace(metadata={"Name": name}, version="1.2")
+        for name in ("nvidia-cudnn-cu13", "nvidia-cuda-runtime", "nvidia-ml-py", "numpy", None)
+    ]
+    monkeypatch.setattr(cuda.metadata, "distributions", lambda: [*packages, SimpleNamespace(metadata={})])
+    assert cuda._packages.__wrapped__() == {"nvidia-cuda-runtime": "1.2", "nvidia-cudnn-cu13": "1.2"}
 
 
 @pytest.mark.parametrize("chosen", [None, "GPU-aa", "1"])

@@ -7,13 +7,16 @@ import pytest
 from unit.examples import BASE, record, runs
 
 from epochbench.aggregate.aggregate import aggregate
-from epochbench.aggregate.compare import compare
+from epochbench.aggregate.compare import compare, judge_together
+from epochbench.aggregate.contrast import contrast, ratio_of
 from epochbench.aggregate.history import read_history
+from epochbench.aggregate.moderated import moderated
 from epochbench.aggregate.outcome import STATUSES, conclude, refuse
 from epochbench.aggregate.settings import Settings
 from epochbench.errors import BenchmarkError
 from epochbench.records.exchange import Quarantined, write_export
 from epochbench.report.comparison import history_rows, render_console, write_comparison, write_history
+from epochbench.stats import speedup, typical_epoch
 from epochbench.timing.record import Code, Dataset, Stack, seal
 
 SETTINGS = Settings()
@@ -233,6 +236,7 @@ def test_a_history_tells_every_cell_in_every_export_oldest_first(tmp_path):
     [
         ({"machine": replace(BASE.machine, fingerprint="ffff", node="node2")}, "other machine"),
         ({"dataset": OTHER_DATA}, "other data"),
+        ({"protocol": replace(BASE.protocol, residency="host")}, "images elsewhere when the clock started"),
         ({"batch_size": 100}, "the cell sets something else"),
     ],
 )
@@ -260,3 +264,72 @@ def test_a_history_notes_other_code_and_versions_beside_the_ratio(tmp_path):
     (row,) = history(tmp_path, old=then, new=runs("cpu-a", (2.0, 2.0, 2.1)))
     assert row["newest / oldest"].startswith("1.98x")
     assert row["note"] == "other timing code, other torch 2.11 -> 2.15"
+
+
+def test_a_history_takes_the_spread_from_the_first_runs_and_the_confidence_from_the_settings(tmp_path):
+    medians = (2.0, 2.0, 2.01, 2.5, 2.6, 2.4)
+    then, now = (
+        [seal(replace(run, first_runs=3)) for run in runs("cpu-a", [factor * each for each in medians])]
+        for factor in (1.0, 1.1)
+    )
+    history(tmp_path, old=then, new=now)
+    read = read_history([str(tmp_path / f"{name}.zip") for name in ("old", "new")], Settings(confidence=0.9))
+    sides = ([run.timing.epoch_seconds for run in side] for side in (then, now))
+    assert read.series[0].overall == speedup(*sides, 0.9, (3, 3))
+    assert read.series[0].points[0][1] == typical_epoch([run.timing.epoch_seconds for run in then], 0.9, 3)
+
+
+def test_a_history_leaves_out_cells_that_failed_a_hard_gate_and_says_so(tmp_path):
+    wrong = [seal(replace(run, evidence=replace(run.evidence, parameters_moved=0.5))) for run in runs("cpu-a")]
+    (row, _) = history(tmp_path, old=runs("cpu-a") + runs("cpu-b"), new=wrong + runs("cpu-b"))
+    assert (row["new, 2026-02-01"], row["newest / oldest"]) == ("", "")
+    assert "Left out: new, 2026-02-01: cpu-a: hard gate failed: " in (tmp_path / "history.html").read_text()
+    with pytest.raises(BenchmarkError, match=r"new\.zip: no record that counts \(.*cpu-a: hard gate failed"):
+        history(tmp_path, new=wrong)
+
+
+def test_two_exports_of_one_name_and_day_have_a_column_each(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for folder, seconds in ((tmp_path, 4.0), (tmp_path / "sub", 2.0)):
+        write_export(runs("cpu-a", (seconds,) * 3), folder / "a.zip", "2026-01-01T00:00:00+00:00")
+    (row,) = history_rows(read_history([str(tmp_path / "a.zip"), str(tmp_path / "sub" / "a.zip")]))
+    assert (row["a, 2026-01-01"], row["a, 2026-01-01 (2)"]) == ("4.00 s", "2.00 s")
+
+
+def test_cells_of_one_label_are_told_apart_and_counted_by_cell(tmp_path):
+    both = runs("cpu-a") + runs("cpu-twin") + runs("cpu-once", batch_size=10)
+    elsewhere = replace(BASE.machine, fingerprint="ffff", node="node2")
+    history(tmp_path, old=both, new=runs("cpu-a") + runs("cpu-twin"), last=runs("cpu-a", machine=elsewhere))
+    read = read_history([str(tmp_path / f"{name}.zip") for name in ("old", "new", "last")])
+    assert len({one.label for one in read.series}) == 3
+    assert "1 of 3 lines would have a single point" in (tmp_path / "history.html").read_text()
+
+
+def test_what_the_threshold_calls_a_regression_is_never_the_same():
+    """A change of 1.5 % is noise on the page, and not for somebody who asked for 1 %."""
+    before = runs("cpu-a", (2.0, 2.0001, 2.0002))
+    (found,) = compare(before, runs("cpu-a", (2.03, 2.0301, 2.0302)), SETTINGS, 0.01)
+    assert found.verdict == "SLOWER"
+    assert conclude([found], [], 0.01, "pass").word == "regression"
+
+
+def test_unequal_numbers_of_runs_are_judged_cautiously_before_the_cells_lend_their_spread():
+    """Welch's degrees of freedom lean on the side with twenty runs, of sheets of equal cells 7 % were regressions."""
+    random = np.random.default_rng(1)
+    sides = (
+        [np.exp(random.normal(0, spread, (count, 1))).tolist() for count in (3, 20)] for spread in (0.01, 0.1, 0.2)
+    )
+    pairs = {str(place): contrast(*pair) for place, pair in enumerate(sides)}
+    found = judge_together(pairs, SETTINGS, THRESHOLD)
+    expected = [ratio_of(pair, 0.95) for pair in moderated([replace(pair, freedom=2.0) for pair in pairs.values()])]
+    assert [one.ratio for one in found.values()] == expected
+
+
+def test_a_cell_that_was_trained_by_another_optimiser_is_not_compared():
+    other = [seal(replace(one, protocol=replace(one.protocol, optimizer="adam"))) for one in OLD[:3]]
+    found = compared(OLD[:3], other)["cpu-reference"]
+    assert (found.verdict, found.note) == ("MISSING", "trained by another optimiser")
+    mixed = aggregate(OLD[:3] + [replace(one, cell=replace(one.cell, cell="cpu-adam")) for one in other], SETTINGS, [])
+    assert mixed.notes == []
+    assert aggregate(other, SETTINGS, []).notes[0].startswith("The weights are updated by adam, where the published")
+    assert (mixed.cells[1].speedup, mixed.cells[1].flags[0]) == (None, "other optimiser than the baseline")

@@ -59,10 +59,11 @@ def test_where_relu_lets_nothing_through_no_gradient_passes():
 @pytest.mark.slow
 @pytest.mark.deep
 def test_a_replayed_epoch_by_hand_counts_its_images_leaves_no_trace_and_trains_as_float64_does():
-    deviation, trace, counted, loss, weights = interpreted("epoch")
+    deviation, trace, counted, loss, weights, again = interpreted("epoch")
     assert (deviation, trace, counted) == (0, 0, [2, 6])
     assert loss < 1e-5
     assert weights < 1e-5
+    assert again is True
 
 
 @needs_triton
@@ -78,7 +79,7 @@ def test_without_triton_the_layers_are_refused_in_plain_words(monkeypatch):
     with pytest.raises(BenchmarkError, match="layers fused are written in Triton, which cannot be imported here"):
         lenet.fused_step(None, 0.01, 0.9, 8)
     with pytest.raises(BenchmarkError, match="elsewhere choose other layers"):
-        arranged(None, "lenet", "blocks")
+        arranged(None, "lenet", None, "blocks")
 
 
 @needs_triton
@@ -86,7 +87,7 @@ def test_blocks_hold_the_pixels_row_by_row_with_a_one_behind_each():
     import torch
 
     images = torch.arange(3 * 32 * 32).reshape(1, 3, 32, 32).float() / 4096
-    blocks = arranged(images, "lenet", "blocks")
+    blocks = arranged(images, "lenet", None, "blocks")
     assert (blocks.dtype, blocks.shape) == (torch.bfloat16, (1, 16, 16, 16))
     block = blocks[0, 3, 5].reshape(2, 2, 4)
     assert torch.equal(block[..., :3], images[0, :, 6:8, 10:12].permute(1, 2, 0).bfloat16())

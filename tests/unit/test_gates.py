@@ -369,7 +369,7 @@ def test_a_record_edited_by_hand():
 H100 = Path(__file__).parent / "records" / "h100-gpu-best.json"
 
 
-@pytest.mark.parametrize("factor", [0.0, -1.0, 2.0, 0.5, 1e3])
+@pytest.mark.parametrize("factor", [0.0, 1e-9, -1.0, 2.0, 0.5, 1e3])
 def test_events_of_an_h100_that_are_read_wrongly_are_noticed(factor):
     """108 epochs of 18.6 ms, each of which had the slack of all of them together."""
     made = read_record(H100)
@@ -377,8 +377,25 @@ def test_events_of_an_h100_that_are_read_wrongly_are_noticed(factor):
     events = [factor * second for second in made.timing.event_seconds]
     assert "synchronised" in fired_all(seal(replace(made, timing=replace(made.timing, event_seconds=events))))
     one = [events[0], *made.timing.event_seconds[1:]]
-    if factor != 0.5:  # the host may have been taken away for so long
-        assert "synchronised" in fired_all(seal(replace(made, timing=replace(made.timing, event_seconds=one))))
+    assert "synchronised" in fired_all(seal(replace(made, timing=replace(made.timing, event_seconds=one))))
+
+
+def test_a_host_taken_away_for_longer_than_an_epoch_is_no_lie_either():
+    """The device took as long for that epoch as for the others, and the wall clock half as long again or more."""
+    made = read_record(H100)
+    for away in (0.01, 0.03, 0.2):
+        walls = [made.timing.epoch_seconds[0] + away, *made.timing.epoch_seconds[1:]]
+        evidence = replace(made.evidence, outer_seconds=made.evidence.outer_seconds + away)
+        late = replace(made, timing=replace(made.timing, epoch_seconds=walls), evidence=evidence)
+        assert "synchronised" not in fired_all(seal(late))
+
+
+def test_a_small_batch_waits_for_its_launches_inside_the_events():
+    """At batch 10 on an H100 an epoch of 0.69 s has 0.09 s of work: the device's events tell the whole epoch's time."""
+    made = record("gpu-a", epochs=[0.69, 0.75, 0.7, 0.9, 0.71], batch_size=10)
+    assert "synchronised" not in fired_all(made)
+    halved = [second / 2 if number == 2 else second for number, second in enumerate(made.timing.epoch_seconds)]
+    assert "synchronised" in fired_all(seal(replace(made, timing=replace(made.timing, event_seconds=halved))))
 
 
 def test_a_host_taken_away_before_it_reads_its_clock_is_no_lie():

@@ -8,7 +8,7 @@ from unit.examples import runs
 from epochbench.aggregate.aggregate import aggregate
 from epochbench.aggregate.settings import Settings
 from epochbench.sheets import read_cells
-from epochbench.timing.record import seal
+from epochbench.timing.record import Stack, seal
 
 
 def summary(records, **settings):
@@ -149,3 +149,40 @@ def test_machines_that_differ_are_told_apart_by_fact():
     differing = summary(CPU + GPU).differences
     assert {difference.fact for difference in differing} == {"gpu"}
     assert summary(CPU).differences == []
+
+
+def with_stack(records, **facts):
+    facts = {"Python": "3.11", "torch": "2.15", "protocol": "x"} | facts
+    return [seal(replace(run, stack=Stack("digest", facts))) for run in records]
+
+
+def test_a_variable_that_one_side_alone_has_set_is_said():
+    fast = runs("cpu-best", (1.0, 1.01, 1.02))
+    told = summary(with_stack(runs(), LD_PRELOAD="libjemalloc.so") + with_stack(fast)).headline.sentence
+    assert "but with LD_PRELOAD none against libjemalloc.so" in told
+    card = with_stack(GPU[:3], driver="580.1")
+    assert "but with" not in summary(with_stack(runs()) + card).headline.sentence
+
+
+def test_a_cell_of_other_software_than_the_baseline_says_so_in_its_row():
+    made = summary(
+        with_stack(runs())
+        + with_stack(runs("cpu-old", (1.5, 1.51, 1.52)), torch="2.11")
+        + with_stack(runs("cpu-best", (1.0, 1.01, 1.02)))
+    )
+    flagged = {row.cell: "other software than the baseline" in row.flags for row in made.cells}
+    assert flagged == {"cpu-reference": False, "cpu-old": True, "cpu-best": False}
+
+
+def test_break_even_by_batch_size_is_of_the_leading_network_whatever_stands_first():
+    cells = []
+    for size, cpu, gpu in ((10, 5.0, 0.5), (1000, 2.0, 0.1)):
+        for model, times in (("resnet18", 1.0), ("lenet", 1.0)):
+            extra = 9.0 if model == "resnet18" else 0.0
+            for device, seconds in (("cpu", cpu), ("gpu", gpu + extra)):
+                name, seconds = f"{device}-{model}-{size}", seconds * times
+                cells += runs(name, (seconds,) * 3, model=model, batch_size=size)
+    made = summary(cells, baseline="cpu-lenet-1000")
+    assert [(batch.cpu, batch.gpu) for batch in made.break_even.batches] == [
+        ("cpu-lenet-10", "gpu-lenet-10"), ("cpu-lenet-1000", "gpu-lenet-1000"),
+    ]  # fmt: skip

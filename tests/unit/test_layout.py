@@ -26,7 +26,7 @@ FLOORS = (
     ("datasets",),
     ("acquire",),
     ("shard",),
-    ("networks",),
+    ("foreign", "networks"),
     ("timing",),
     ("columns",),
     ("records",),
@@ -210,9 +210,10 @@ DATA_SET = '''
 
 import numpy as np
 
+from epochbench.datasets import File
 from epochbench.images import Images, Splits
 
-TITLE, URL, MD5 = "Bars", "http://127.0.0.1:9/bars.npz", "0" * 32
+TITLE, FILES = "Bars", (File("http://127.0.0.1:9/bars.npz", "0" * 32),)
 
 
 def read_archive(path):
@@ -343,7 +344,7 @@ def test_a_kind_of_device_is_asked_for_no_more_than_it_has(house, manifest, colu
     [
         ("timing/stopping.py", "CONFIDENCE = 0.95", "CONFIDENCE = 0.9"),
         ("timing/machine/host.py", "return max(1, min(", "return max(2, min("),
-        ("timing/step.py", "fused=self.fused or None", "fused=None"),
+        ("timing/optimizer.py", "fused=self.fused or None", "fused=None"),
         ("timing/job.py", "threads = prepare(cell)", "threads = 2 * prepare(cell)"),
         ("networks/__init__.py", '("published",)', '("quick",)'),
         ("shard/manifest.py", "THREADS = 4", "THREADS = 1"),

@@ -32,6 +32,15 @@ def test_affinity_bounds_the_cores():
         os.sched_setaffinity(0, cores)
 
 
+def test_the_workers_of_a_team_share_a_quota(monkeypatch):
+    monkeypatch.setattr(host, "affinity", lambda: 32)
+    monkeypatch.setattr(host, "_cgroup_quota", lambda: 8)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    assert host.usable_cores() == 8
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert host.usable_cores() == 4
+
+
 @pytest.mark.parametrize("hidden", ["", "-1"])
 def test_hidden_gpus_are_none(monkeypatch, hidden):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
@@ -81,6 +90,15 @@ def test_the_fingerprint_is_steady_and_knows_the_processor(monkeypatch):
     assert first == provenance.fingerprint()
     monkeypatch.setattr(host, "cpu_model", lambda: "Another CPU")
     assert provenance.fingerprint() != first
+
+
+def test_a_job_of_fewer_cores_is_on_the_same_machine():
+    cores, before = os.sched_getaffinity(0), provenance.fingerprint()
+    try:
+        os.sched_setaffinity(0, {min(cores)})
+        assert provenance.fingerprint() == before
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,19 @@ def plain(records, **settings):
         ("AMD EPYC 7763 64-Core Processor, 64 cores", "cpu", "64 AMD EPYC 7763 cores"),
         ("AMD Ryzen 7 5800H with Radeon Graphics, 1 cores", "cpu", "1 AMD Ryzen 7 5800H core"),
         ("CPU @ 3 GHz, 2 cores", "cpu", "2 CPU cores"),
+        (", 8 cores", "cpu", "8 CPU cores"),
+        ("", "gpu", "one GPU"),
+        ("2 x GPU", "gpu", "2 GPUs"),
+        ("2 x NVIDIA GeForce RTX 3080 Laptop GPU", "gpu", "2 NVIDIA GeForce RTX 3080 Laptop GPUs"),
+        ("2 x Intel(R) Data Center GPU Max 1550", "gpu", "2 Intel Data Center GPU Max 1550"),
+        ("Apple M2", "gpu", "one Apple M2"),
+        ("Apple M2, 8 cores", "cpu", "8 Apple M2 cores"),
+        ("AMD Ryzen Threadripper PRO 5995WX 64-Cores, 64 cores", "cpu", "64 AMD Ryzen Threadripper PRO 5995WX cores"),
+        ("12th Gen Intel(R) Core(TM) i7-12700K, 20 cores", "cpu", "20 Intel Core i7-12700K cores"),
+        ("AMD Ryzen 7 5800U w/ Radeon Graphics, 16 cores", "cpu", "16 AMD Ryzen 7 5800U cores"),
+        ("AMD Ryzen 5 2500U with Radeon Vega Mobile Gfx, 8 cores", "cpu", "8 AMD Ryzen 5 2500U cores"),
+        ("Intel(R) Xeon(R) CPU @ 2.20GHz, 2 cores", "cpu", "2 Intel Xeon cores"),
+        ("x" * 400, "gpu", f"one {'x' * 39}\N{HORIZONTAL ELLIPSIS}"),
     ],
 )
 def test_hardware_has_the_name_that_people_say(hardware, device, said):
@@ -49,6 +62,26 @@ def test_a_gpu_is_compared_with_what_people_use_and_with_the_same_processor_at_i
     assert made.answer[0] == made.headline.plain
     assert made.answer[1].startswith(made.headline.sentence)
     assert plain(SLOW + GPU).endswith("as 8 A cores as people use them.")
+
+
+def test_cores_that_were_not_used_are_not_counted():
+    one = runs("cpu-one", (8.0, 8.1, 8.2), threads=1)
+    assert plain(one + TUNED, baseline="cpu-one").startswith(
+        "At their best, 8 A cores train this network 7.7 times as fast as one of them in cell cpu-one"
+    )
+    assert " as fast as one of 8 A cores in cell cpu-one, and 50 times" in plain(one + TUNED + GPU, baseline="cpu-one")
+    half = runs("cpu-half", (1.0, 1.0, 1.0), threads="1/2")
+    assert plain(SLOW + half).startswith("At their best, 4 of 8 A cores train this network")
+    assert " as fast as all 8 with the code that people usually write" in plain(SLOW + half)
+
+
+def test_the_same_hardware_elsewhere_is_another_machine():
+    theirs = [seal(replace(run, cell=replace(run.cell, cell="cpu-tuned@node7"))) for run in TUNED]
+    assert plain(SLOW + theirs, best="cpu-tuned@node7").startswith("8 A cores on node7 train this network 2.0 times")
+    assert plain(SLOW + theirs, best="cpu-tuned@node7").endswith(" as fast as 8 A cores as people use them.")
+    machine = replace(SLOW[0].machine, cpu="B", cores_usable=4)
+    another = [seal(replace(run, machine=machine)) for run in TUNED]
+    assert plain(SLOW + another + GPU).endswith(" times as fast as 4 B cores at their best.")
 
 
 def test_several_gpus_are_several():

@@ -138,6 +138,7 @@ def test_a_record_of_version_2_from_an_h100_is_read_whole():
     assert found.limit.operator_estimate_seconds == written["limit"]["operator_floor_seconds"]
     assert found.limit.fused_bound_seconds == written["limit"]["fused_floor_seconds"]
     assert (found.training.learning_rate, found.protocol.rate_scaling) == (0.01, "none")
+    assert (found.protocol.optimizer, found.protocol.weight_decay, found.until_accuracy) == ("sgd", 0, None)
     assert (found.evidence.first_steps, found.evidence.train_loss, found.conditions.gpu_watch) == ([], None, None)
 
 

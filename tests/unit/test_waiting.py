@@ -6,7 +6,16 @@ import pytest
 
 from epochbench.cluster import advice, minutes_of, nodes_of
 from epochbench.errors import BenchmarkError
-from epochbench.waiting import FIRST_WORD_SECONDS, NEXT_WORD_SECONDS, Waiting, Watch, remedy, waiting_jobs
+from epochbench.waiting import (
+    FIRST_WORD_SECONDS,
+    LOOK_SECONDS,
+    LOOKS,
+    NEXT_WORD_SECONDS,
+    Waiting,
+    Watch,
+    remedy,
+    waiting_jobs,
+)
 
 QUEUE = """7|PENDING|PartitionConfig|rule_train_cpu_wildcards_cpu-reference_1|/here
 8|RUNNING|None|rule_train_cpu_wildcards_cpu-reference_2|/here
@@ -28,6 +37,9 @@ def test_only_what_waits_in_this_folder_is_looked_at():
         ("PartitionTimeLimit", "cluster.runtime_minutes"),
         ("QOSMaxWallDurationPerJobLimit", "cluster.runtime_minutes"),
         ("AssocMaxCpuPerJobLimit", "cluster.cpu_cores"),
+        ("QOSMaxGRESPerNode", "cluster.qos"),
+        ("QOSMinCpuNotSatisfied", "cluster.qos"),
+        ("MaxMemPerLimit", "cluster.memory_mb"),
         ("BadConstraints", "cluster.constraint"),
         ("InvalidAccount", "cluster.account"),
         ("InvalidQOS", "cluster.qos"),
@@ -38,7 +50,14 @@ def test_a_reason_that_no_waiting_ends_names_the_key_to_change(reason, key):
     assert key in remedy(reason)
 
 
-@pytest.mark.parametrize("reason", ["Resources", "Priority", "None", "Licenses", "ReqNodeNotAvail", "PartitionDown"])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Resources", "Priority", "None", "Licenses", "ReqNodeNotAvail", "PartitionDown",
+        # Too many jobs at once; and a node that is drained, where a job asks for one.
+        "QOSJobLimit", "AssocMaxJobsLimit", "QOSMaxNodePerUserLimit", "AssocGrpCpuLimit", "PartitionNodeLimit",
+    ],
+)  # fmt: skip
 def test_a_reason_that_may_end_has_no_remedy(reason):
     assert remedy(reason) is None
 
@@ -48,6 +67,7 @@ def test_a_job_that_can_never_start_is_told_once_and_ended_where_asked():
     watch = Watch(said.append, ended.extend)
     watch.look([STUCK], 0)
     assert said == []  # its reason may be an old one
+    assert LOOK_SECONDS * LOOKS < 60  # told within a minute
     watch.look([STUCK], 10)
     watch.look([STUCK], 20)
     assert said == [

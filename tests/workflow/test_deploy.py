@@ -192,11 +192,16 @@ def test_a_storage_carries_everything_where_no_file_system_is_shared(site, tmp_p
     nodes.mkdir()
     text = (REPOSITORY / "docs/cluster.md").read_text().split("\n## No shared file system\n")[1]
     command = re.search(r"^```\n(.*?)\n```", text, re.MULTILINE)[1].replace("/somewhere", str(store))
-    fast = "--seconds-between-status-checks 1 --configfile config/quick.yaml"
+    fast = (
+        "--seconds-between-status-checks 1 --configfile config/quick.yaml --config columns='{model: mine.py:network}'"
+    )
+    # Of one's own, and no file that git knows: Snakemake does not deploy it.
+    (site.hub / "mine.py").write_text((REPOSITORY / "config/networks/example.py").read_text())
     assert f"Page: {store / PAGE}" in site.type(f"{command} {fast}", site.hub, NODES=str(nodes))
     assert "cpu-reference" in (store / PAGE).read_text()
     assert (store / "results/report/gates.txt").read_text() == "No hard gate failed.\n"
-    assert (store / "results/train/cpu/cpu-reference/run-1.json").exists()
+    recorded = json.loads((store / "results/train/cpu/cpu-reference/run-1.json").read_text())
+    assert recorded["network"]["source"].startswith("mine.py: SHA-256 ")
     # Sharding, the calibration and the run, each in a folder that had nothing before.
     assert [(node / "end").read_text() for node in nodes.iterdir()] == ["COMPLETED\n"] * 3
     assert not (site.hub / "results/train").exists()
@@ -281,7 +286,7 @@ def test_snakemake_alone_plans_and_answers_whether_there_is_a_gpu(site, tmp_path
 @pytest.mark.deep
 def test_wheels_are_carried_to_a_machine_without_internet(site, tmp_path):
     """The commands as they are, on a package made here instead of gigabytes of the real ones."""
-    _, (download, environment, install, activate, plan) = blocks("Without internet")
+    _, (download, install) = blocks("Without internet")
     wheel = tmp_path / "index" / "carried-1.0-py3-none-any.whl"
     wheel.parent.mkdir()
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -292,8 +297,10 @@ def test_wheels_are_carried_to_a_machine_without_internet(site, tmp_path):
         )
         archive.writestr("carried-1.0.dist-info/RECORD", "")
     digest = sha256(wheel.read_bytes()).hexdigest()
-    (site.folder / "requirements.txt").write_text(f"carried==1.0 --hash=sha256:{digest}\n")
+    (site.hub / "requirements.txt").write_text(f"carried==1.0 --hash=sha256:{digest}\n")
     index = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheel.parent), "PIP_CONFIG_FILE": os.devnull}
-    site.type(f"{sys.executable} -m {download}", **index)
-    site.type("\n".join((environment, install, activate, "python -c 'import carried'")), PIP_CONFIG_FILE=os.devnull)
-    assert plan == "make dry-run VENV="
+    site.type(f"{sys.executable} -m {download}", site.hub, **index)
+    # The set-up of that command alone, since nothing but the package made here is installed.
+    command = install.replace("make dry-run", f"make .venv/.ready PYTHON={sys.executable}")
+    assert command != install
+    site.type(f"{command} && .venv/bin/python -c 'import carried'", site.hub, PIP_CONFIG_FILE=os.devnull)

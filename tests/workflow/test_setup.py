@@ -54,13 +54,14 @@ def has(folder, module):
 
 def bytecode(folder):
     """Which of these tests' modules have bytecode."""
-    names = {"torch/__init__": "torch", "thing": "thing", "nvidia_cublas": "nvidia_cublas"}
+    unused = "torch/testing/_internal/unused"
+    names = {"torch/__init__": "torch", unused: "unused", "thing": "thing", "nvidia_cublas": "nvidia_cublas"}
     (packages,) = (folder / "venv/lib").glob("python*/site-packages")
     sources = {name: packages / f"{source}.py" for source, name in names.items()}
     return {name for name, source in sources.items() if list(source.parent.glob(f"__pycache__/{source.stem}.*.pyc"))}
 
 
-TORCH = {"torch/__init__.py": ""}
+TORCH = {"torch/__init__.py": "", "torch/testing/_internal/unused.py": ""}
 
 
 def wheel(folder, name, version="1.0", files=(), tag="py3-none-any", mode=0o644):
@@ -149,6 +150,7 @@ def test_uv_installs_from_all_that_pip_is_configured_for(tmp_path, site):
     requirements.write_text(pins)
     indexes = {"PIP_INDEX_URL": f"{site.url}/first", "PIP_EXTRA_INDEX_URL": f"{site.url}/second"}
     indexes["PIP_FIND_LINKS"] = str(tmp_path / "wheels")
+    indexes["PIP_USER"] = "1"  # as some clusters advise, though no virtual environment can obey it
     outcome = setup(tmp_path, requirements, **indexes, PYTHONDONTWRITEBYTECODE="")
     assert outcome.returncode == 0, outcome.stderr
     assert "pip installs" not in outcome.stdout
@@ -176,6 +178,7 @@ def test_a_tampered_wheel_is_refused_and_the_next_set_up_mends_what_is_there(tmp
     assert "a file is not the one that" in line
     assert "thing" in line
     assert ("uv has no counterpart of pip's setting 'constraint'" in outcome.stdout) == (by == "pip")
+    assert ("pip installs" in outcome.stdout) == (by == "pip")  # a file that is not the pinned one is final
     assert not has(tmp_path, "thing")
     assert not (tmp_path / "venv/.ready").exists()
 

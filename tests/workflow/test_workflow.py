@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 from unit.server import serving
 
 # Long enough to measure something, short enough for a test.
@@ -186,6 +187,23 @@ def test_what_judges_tells_or_draws_makes_no_record_stale(again):
 def test_an_edited_reader_makes_the_shards_anew(again):
     again.change("datasets/cifar10.py")
     assert again.jobs()["shard_archive"] == 1
+
+
+def test_images_of_ones_own_become_shards_and_a_changed_one_makes_them_anew(fresh):
+    for number, name in enumerate(("cat/a", "cat/b", "dog/a", "dog/b")):
+        path = fresh.folder / "pets" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9), (60 * number, 0, 0)).save(path)
+    fresh.config["dataset"] = {"source": "folder", "folder": {"path": "pets", "size": "8x12"}, "residency": "host"}
+    fresh.snakemake("--cores", "2", "--until", "draw_samples")
+    assert json.loads(fresh.result("shard/manifest.json").read_text())["image_shape"] == [3, 8, 12]
+    # An epoch's graph keeps its batches on the device.
+    fresh.write_sheet("cell\tdevice\tbatch_size\texecution\ncpu-reference\tcpu\t2\t\ngpu-x\tgpu\t2\tepoch_graph\n")
+    fresh.config["devices"] = {"gpu": "require"}
+    planned = fresh.jobs()
+    assert ("train_cpu" in planned, "train_gpu" in planned, "shard_archive" in planned) == (True, False, False)
+    Image.new("RGB", (9, 9), (0, 99, 0)).save(path)
+    assert {"acquire_archive", "shard_archive"} <= set(fresh.jobs())
 
 
 def test_a_network_of_ones_own_makes_no_other_record_stale(again):

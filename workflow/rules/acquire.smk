@@ -17,6 +17,7 @@ rule acquire_archive:
         "../envs/acquire.yaml"
     params:
         wanted=wanted_archive,
+        state=state_of_folder,
     message:
         "acquire: the archive"
     script:

@@ -19,12 +19,28 @@ def timing_threads(wildcards):
     return 1 if whole else threads_of(cell.threads, cores)
 
 
-def reference_threads(wildcards):
-    """Claim every core here; ask a cluster for as many as a cell with all threads gets."""
+def cpu_reference_threads(wildcards):
+    """Return the cores of the CPU's calibration."""
+    return reference_threads("cpu")
+
+
+def gpu_reference_threads(wildcards):
+    """Return the cores of the GPU's calibration."""
+    return reference_threads("gpu")
+
+
+def reference_threads(device):
+    """Claim every core here; ask a cluster for as many as a device's cell with all threads gets."""
     if runs_here():
         return workflow.cores
-    cores = cores_asked("cpu")
-    return 1 if takes_whole_node("cpu") else cores
+    cores = cores_asked(device)
+    return 1 if takes_whole_node(device) else cores
+
+
+def sharding_threads(wildcards):
+    """Read an archive with two; decode or make images with every core here."""
+    planned = datasets.plan_settings(config["dataset"]) is not None
+    return workflow.cores if planned and runs_here() else 2
 
 
 def cores_asked(device):
@@ -50,9 +66,14 @@ def timing_cpus_per_task(wildcards):
     return -1 if takes_whole_node(cell.device, cell.threads) else None
 
 
-def reference_cpus_per_task(wildcards):
-    """Ask Slurm for no number of cores (below 0) where the calibration takes its whole node."""
+def cpu_reference_cpus_per_task(wildcards):
+    """Ask Slurm for no number of cores (below 0) where the CPU's calibration takes its whole node."""
     return -1 if takes_whole_node("cpu") else None
+
+
+def gpu_reference_cpus_per_task(wildcards):
+    """Ask Slurm for no number of cores (below 0) where the GPU's calibration takes its whole node."""
+    return -1 if takes_whole_node("gpu") else None
 
 
 def gpus_of_cell(wildcards):

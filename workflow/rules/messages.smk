@@ -3,6 +3,8 @@
 # requires: the plan, the outputs of aggregate.smk and report.smk
 # produces: results/logs/plan.json; after a failure, tables, figure and page from the records that exist
 
+import os
+
 from epochbench import messages, progress, waiting
 
 
@@ -38,7 +40,8 @@ def announce_answer():
         page = page.storage_object.query
         print("", f"Page: {page}", sep="\n", file=sys.stderr)
     elif Path(page).exists():
-        print("", *lines, f"Page: {page}", sep="\n", file=sys.stderr)
+        typed_from = os.path.relpath(Path(page).resolve(), workflow.workdir_init)
+        print("", *lines, f"Page: {typed_from}", sep="\n", file=sys.stderr)
 
 
 def failed_runs():
@@ -77,7 +80,7 @@ def show_what_succeeded():
     arguments = {
         "places": places_of_report(),
         "settings": settings_of_summary(),
-        "notes": notes(),
+        "notes": notes_on_devices(),
         "failed": failed,
     }
     problem = messages.draw(SCRIPTS / "draw_after_failure.py", arguments)

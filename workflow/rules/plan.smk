@@ -8,17 +8,24 @@ import functools
 import json
 import random
 
+from epochbench import datasets, foreign
 from epochbench.config import protocol, resolve_config
 from epochbench.errors import BenchmarkError
-from epochbench.files import is_url
+from epochbench.files import digest_of_folder, is_url
 from epochbench.shard.provenance import code_digest as sharding_digest
 from epochbench.sheets import read_cells, read_labels
 from epochbench.timing import provenance, stack
 from epochbench.timing.devices import accelerators, lacking, unseen
 
 try:
-    config.update(resolve_config(config, HOME))
-    CELLS = {cell.cell: cell for cell in read_cells(config["cells"])}
+    # A job of a storage's starts before that brings the files of users.
+    config.update(resolve_config(config, HOME, workflow.is_main_process))
+    CELLS = {
+        cell.cell: cell
+        for cell in read_cells(
+            config["cells"], config["columns"], workflow.is_main_process
+        )
+    }
     LABELS = read_labels(config["cells"])
 except BenchmarkError as mistake:
     # The traceback of the check would bury the lines that matter.
@@ -39,6 +46,11 @@ MORE_RUNS = "results/aggregate/more_runs.json"
 CARRIED = (
     {"shards": "results/shard/shards.zip"}
     if workflow.storage_settings.default_storage_provider
+    else {}
+)
+CARRIED_NETWORKS = (
+    {"networks": "results/networks.zip"}
+    if CARRIED and any(foreign.is_file(cell.model) for cell in CELLS.values())
     else {}
 )
 
@@ -84,6 +96,8 @@ def why_left_out(cell):
 
     On a cluster nobody knows the job's processor beforehand: it would fail there, or imitate bf16 many times slower.
     """
+    if cell.execution == "epoch_graph" and config["dataset"]["residency"] == "host":
+        return "an epoch's graph keeps its batches on the device, and dataset.residency is host"
     choice = config["devices"]["cpu_bf16"]
     if (cell.device, cell.precision) != ("cpu", "bf16") or choice == "require":
         return None
@@ -140,7 +154,7 @@ def first_records(wildcards=None):
     if not records:
         raise WorkflowError(
             "No cell is left to run: devices.cpu is false, and no GPU cell is planned. "
-            f"Allow a device, or add a cell to {config['cells']}. {' '.join(notes())}"
+            f"Allow a device, or add a cell to {config['cells']}. {' '.join(notes_on_devices())}"
         )
     return records
 
@@ -169,21 +183,11 @@ def places_of_report(wildcards=None):
         "records": existing_records(),
         "imports": config["results"]["import"],
         "published": config["published"],
+        "plan": MORE_RUNS,
     }
 
 
-def notes(wildcards=None):
-    """Return what must be said beside every result."""
-    return [*notes_on_devices(), *notes_on_further_runs()]
-
-
-def notes_on_further_runs():
-    """Return what the second stage decided, once it has."""
-    path = Path(MORE_RUNS)
-    return [json.loads(path.read_text())["sentence"]] if path.exists() else []
-
-
-def notes_on_devices():
+def notes_on_devices(wildcards=None):
     """Return a word on the cells that are left out."""
     skipped = {cell.cell: why_left_out(cell) for cell in cells_of_devices()}
     left_out = [f"{name} was left out: {why}." for name, why in skipped.items() if why]
@@ -205,20 +209,37 @@ def notes_on_gpu():
 
 
 def local_archive(wildcards):
-    """Return the archive as an input where it is a file of the user's."""
+    """Return the archive as an input where it is a file of the user's, or each file of a folder."""
     archive = config["dataset"]["archive"]
-    return local(archive) if archive and not is_url(archive) else []
+    if not archive or is_url(archive):
+        return []
+    place = Path(archive).expanduser()
+    return (
+        [local(str(path)) for path in sorted(place.iterdir())]
+        if place.is_dir()
+        else local(archive)
+    )
 
 
 def wanted_archive(wildcards):
     """Return what decides which archive is acquired."""
-    keys = ("source", "archive", "sha256", "mirrors", "when_unreachable", "synthetic")
-    return {key: config["dataset"][key] for key in keys}
+    dataset = config["dataset"]
+    keys = ("source", "archive", "sha256", "mirrors", "when_unreachable")
+    stand_in = {key: dataset["synthetic"][key] for key in ("images_per_batch", "seed")}
+    plan = datasets.plan_settings(dataset)
+    return {key: dataset[key] for key in keys} | {"synthetic": stand_in, "plan": plan}
+
+
+def state_of_folder(wildcards):
+    """Return a word that changes with any image of the user's folder, None without one."""
+    dataset = config["dataset"]
+    wanted = dataset["source"] == "folder"
+    return digest_of_folder(dataset["folder"]["path"]) if wanted else None
 
 
 def code_of_shards(wildcards):
     """Return the digest of the code that reads and writes the images: another one makes the shards anew."""
-    return sharding_digest(config["dataset"]["source"])
+    return sharding_digest(datasets.layout_of(config["dataset"]))
 
 
 def cell_of(wildcards):
@@ -242,7 +263,25 @@ def settings_of_protocol():
 
 def code_of_cell(wildcards):
     """Return the digest of the code that decides this cell's timing: another one makes its records stale."""
-    return provenance.code_digest(cell_of(wildcards).model)
+    model = cell_of(wildcards).model
+    if not workflow.is_main_process and not foreign.is_here(model):
+        return "brought later"
+    return provenance.code_digest(model)
+
+
+def networks_of_users():
+    """Return the models that are files of a user's own."""
+    return sorted(
+        {cell.model for cell in CELLS.values() if foreign.is_file(cell.model)}
+    )
+
+
+def files_of_users(wildcards):
+    """Return those files and what they import, which lie where this is typed, or beside the workflow."""
+    files = {
+        str(file) for name in networks_of_users() for file in foreign.sources(name)
+    }
+    return local(sorted(files))
 
 
 def machine_fingerprint(wildcards):

@@ -76,7 +76,7 @@ rule report:
     params:
         places=places_of_report,
         settings=settings_of_summary(),
-        notes=notes,
+        notes=notes_on_devices,
     message:
         "report: drawn again from the records that exist"
     script:
@@ -125,6 +125,7 @@ rule history:
         "../envs/report.yaml"
     params:
         exports=config["compare"]["history"],
+        settings=settings_of_summary(),
         folder="results/report",
     message:
         "history: the cells over many exports"

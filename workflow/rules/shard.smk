@@ -1,6 +1,6 @@
 # shard: turn the archive into tensor shards and their manifest.
 #
-# requires: results/acquire/dataset.tar.gz
+# requires: results/acquire/dataset.tar.gz, and the folder of dataset.source folder
 # produces: results/shard/{train,test}-NNNNN-of-NNNNN.safetensors, results/shard/manifest.json, results/shard/samples.png
 #
 # One job makes all shards: a gzip stream can only be read from its beginning, so jobs side by side would each
@@ -18,7 +18,7 @@ rule shard_archive:
         "results/logs/shard/shard.log",
     conda:
         "../envs/acquire.yaml"
-    threads: 2
+    threads: sharding_threads
     resources:
         **cluster_options(),
         mem_mb=2000,

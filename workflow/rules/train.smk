@@ -4,6 +4,25 @@
 # produces: results/train/{device}/{cell}/run-{run}.json, results/train/{device}/reference.json
 
 
+# Where a storage carries the files of jobs: what a sheet names of a user's own.
+rule pack_networks:
+    input:
+        files_of_users,
+    output:
+        "results/networks.zip",
+    log:
+        "results/logs/train/networks.log",
+    localrule: True
+    conda:
+        "../envs/acquire.yaml"
+    params:
+        models=networks_of_users(),
+    message:
+        "train: the networks of one's own, to be carried"
+    script:
+        "../scripts/pack_networks.py"
+
+
 # What this machine can do, before anything is timed on it: a run that reaches clearly less was disturbed.
 rule calibrate_cpu:
     input:
@@ -15,14 +34,15 @@ rule calibrate_cpu:
         "results/logs/train/cpu/reference.log",
     conda:
         "../envs/train.yaml"
-    threads: reference_threads
+    threads: cpu_reference_threads
     resources:
         **cluster_options(),
-        cpus_per_task=reference_cpus_per_task,
+        cpus_per_task=cpu_reference_cpus_per_task,
         mem_mb=memory_mb,
         runtime=runtime_minutes,
     params:
         device="cpu",
+        code=provenance.calibration_digest(),
         machine=machine_fingerprint,
         stack=stack_of_jobs,
     message:
@@ -36,9 +56,10 @@ use rule calibrate_cpu as calibrate_gpu with:
         "results/train/gpu/reference.json",
     log:
         "results/logs/train/gpu/reference.log",
+    threads: gpu_reference_threads
     resources:
         **cluster_options(),
-        cpus_per_task=reference_cpus_per_task,
+        cpus_per_task=gpu_reference_cpus_per_task,
         mem_mb=memory_mb,
         runtime=runtime_minutes,
         gpu=1,
@@ -51,6 +72,7 @@ use rule calibrate_cpu as calibrate_gpu with:
 rule train_cpu:
     input:
         **CARRIED,
+        **CARRIED_NETWORKS,
         manifest=rules.shard_archive.output.manifest,
         reference=rules.calibrate_cpu.output[0],
     output:
@@ -83,6 +105,7 @@ rule train_cpu:
 use rule train_cpu as train_gpu with:
     input:
         **CARRIED,
+        **CARRIED_NETWORKS,
         manifest=rules.shard_archive.output.manifest,
         reference=rules.calibrate_gpu.output[0],
     output:

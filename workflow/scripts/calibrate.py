@@ -5,8 +5,10 @@ from epochbench.timing.cell import Cell
 from epochbench.timing.process import prepare
 
 if "snakemake" in globals():
-    with stage(snakemake.log[0], exclusive=True):
-        threads = prepare(Cell("reference", snakemake.params.device))
+    with stage(snakemake.log[0], exclusive=True) as (console, _):
+        device, timing = snakemake.params.device, snakemake.config["timing"]
+        threads = prepare(Cell("reference", device))
         from epochbench.timing.calibration_reference import write_reference
 
-        write_reference(snakemake.params.device, threads, snakemake.output[0])
+        tries, patience = timing["tries"], timing["quiet_seconds"]
+        write_reference(device, threads, snakemake.output[0], tries, patience, console)

@@ -1,6 +1,7 @@
 """Snakemake's adapter of the second stage: how many further runs the headline's cells need."""
 
-from epochbench.aggregate.more_runs import plan_more_runs, write_plan
+from epochbench.aggregate.more_runs import plan_more_runs
+from epochbench.aggregate.plan import write_plan
 from epochbench.aggregate.read import read_records
 from epochbench.aggregate.settings import Settings
 from epochbench.console import stage

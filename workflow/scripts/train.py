@@ -1,6 +1,6 @@
 """Snakemake's adapter of the stage train."""
 
-from epochbench import progress
+from epochbench import foreign, progress
 from epochbench.console import stage
 from epochbench.records.store import write_record
 from epochbench.shard.carry import unpack
@@ -13,6 +13,7 @@ if "snakemake" in globals():
         cell, protocol = Cell(**snakemake.params.cell), Protocol(**snakemake.params.protocol)
         run, manifest = int(snakemake.wildcards.run), snakemake.input.manifest
         unpack(snakemake.input.get("shards"), manifest)
+        foreign.unpack(snakemake.input.get("networks"))
         # How many runs come first is read from the config: as a parameter, a change would make every record stale.
         first_runs = snakemake.config["timing"]["runs"]
         record = run_job(cell, run, protocol, manifest, snakemake.input.reference, first_runs, waited, console)

@@ -1,6 +1,7 @@
 """A driver's library with two cards, in the order opposite to CUDA's, whose state stands in a file.
 
-The file is JSON, named by the environment variable FAKE_NVML: a dictionary for each UUID.
+The file is JSON, named by the environment variable FAKE_NVML: a dictionary for each UUID. A card that is divided has
+`parts`, a dictionary for each one's UUID.
 """
 
 import json
@@ -25,10 +26,19 @@ def _cards():
     return json.loads(Path(os.environ["FAKE_NVML"]).read_text())
 
 
+def _parts(uuid):
+    return _cards().get(uuid, {}).get("parts", {})
+
+
+def _card_of(part):
+    return next((card for card in _cards() if part in _parts(card)), None)
+
+
 def _of(uuid, name):
-    if name not in _cards()[uuid]:
+    facts = _cards().get(uuid) or _parts(_card_of(uuid))[uuid]
+    if name not in facts:
         raise NVMLError(name)
-    return _cards()[uuid][name]
+    return facts[name]
 
 
 def nvmlInit():  # noqa: N802
@@ -53,7 +63,33 @@ def nvmlDeviceGetHandleByIndex(index):  # noqa: N802
 
 
 def nvmlDeviceGetHandleByUUID(uuid):  # noqa: N802
+    if uuid not in _cards() and _card_of(uuid) is None:
+        raise NVMLError("not found")
     return uuid
+
+
+def nvmlDeviceGetMigMode(handle):  # noqa: N802
+    return [int("parts" in _cards()[handle])] * 2
+
+
+def nvmlDeviceGetMaxMigDeviceCount(handle):  # noqa: N802
+    return 7
+
+
+def nvmlDeviceGetMigDeviceHandleByIndex(handle, index):  # noqa: N802
+    if index >= len(_parts(handle)):
+        raise NVMLError("not found")
+    return list(_parts(handle))[index]
+
+
+def nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle):  # noqa: N802
+    if _card_of(handle) is None:
+        raise NVMLError("a card")
+    return _card_of(handle)
+
+
+def nvmlDeviceGetAttributes(handle):  # noqa: N802
+    return SimpleNamespace(gpuInstanceSliceCount=1, memorySizeMB=9984)
 
 
 def nvmlDeviceGetUUID(handle):  # noqa: N802
@@ -61,11 +97,11 @@ def nvmlDeviceGetUUID(handle):  # noqa: N802
 
 
 def nvmlDeviceGetName(handle):  # noqa: N802
-    return "A card"
+    return "A card" if handle in _cards() else _parts(_card_of(handle))[handle].get("name", "A card")
 
 
 def nvmlDeviceGetMemoryInfo(handle):  # noqa: N802
-    return SimpleNamespace(total=2**30)
+    return SimpleNamespace(total=2**30 if handle in _cards() else 2**27)
 
 
 def nvmlDeviceGetClockInfo(handle, kind):  # noqa: N802

@@ -1,12 +1,14 @@
-"""A tar archive, read as if a stranger had sent it: nothing is executed, nothing is extracted."""
+"""A tar archive, read as if a stranger had sent it (nothing is executed, nothing is extracted), and written."""
 
 import contextlib
+import io
+import json
 import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from isal import igzip_threaded
+from isal import igzip, igzip_threaded
 
 from epochbench.errors import BenchmarkError
 
@@ -17,6 +19,8 @@ EXTENDED_TYPES = (
     tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
 )  # fmt: skip
 READ_AHEAD_BYTES = 2**20
+# What is packed here: several official files, or one that says which images are meant.
+PACKED, PLAN = "files", "plan.json"
 
 
 @contextlib.contextmanager
@@ -38,11 +42,12 @@ def opened(path: str | Path) -> Iterator[tarfile.TarFile]:
 
 
 def read_members(
-    archive: tarfile.TarFile, path: str | Path, folder: str, names: tuple[str, ...]
+    archive: tarfile.TarFile, path: str | Path, folder: str, names: tuple[str, ...], limit: int = MAX_MEMBER_BYTES
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the name and content of each member, in the archive's own order.
 
-    Raises BenchmarkError for anything but plain files in `folder` with one of `names`, each at most once.
+    Raises BenchmarkError for anything but plain files in `folder` with one of `names`, each at most once and of at most
+    `limit` bytes.
     """
     seen = set()
     for member in archive:
@@ -55,13 +60,46 @@ def read_members(
             raise BenchmarkError(f"{path}: member '{member.name}' is no plain file (a link or a device); refused")
         if name in seen:
             raise BenchmarkError(f"{path}: member '{member.name}' occurs twice; refused")
-        if member.size > MAX_MEMBER_BYTES:
+        if member.size > limit:
             raise BenchmarkError(f"{path}: member '{member.name}' declares {member.size} bytes; too large, refused")
         seen.add(name)
         content = archive.extractfile(member).read()
         if len(content) != member.size:
             raise EOFError(f"member '{member.name}' ends after {len(content)} of {member.size} bytes")
         yield name, content
+
+
+@contextlib.contextmanager
+def packed(path: str | Path) -> Iterator[tarfile.TarFile]:
+    """Write a gzip-compressed tar; the same members give the same bytes."""
+    with (
+        open(path, "wb") as raw,
+        igzip.IGzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as compressed,
+        tarfile.open(fileobj=compressed, mode="w|") as archive,
+    ):
+        yield archive
+
+
+def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Add a plain file to an archive that is written."""
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+
+
+def read_packed(path: str | Path, names: tuple[str, ...]) -> dict[str, bytes]:
+    """Return the content of each of several files that were packed. Raises BenchmarkError where one is missing."""
+    with opened(path) as archive:
+        contents = dict(read_members(archive, path, PACKED, names))
+    missing = [name for name in names if name not in contents]
+    if missing:
+        raise BenchmarkError(f"{path}: file '{missing[0]}' is missing")
+    return contents
+
+
+def read_plan(path: str | Path) -> dict:
+    """Return the plan that an archive holds in place of images."""
+    return json.loads(read_packed(path, (PLAN,))[PLAN])
 
 
 class _BoundedTarInfo(tarfile.TarInfo):

@@ -8,14 +8,16 @@ from epochbench import networks
 from epochbench.errors import BenchmarkError
 from epochbench.files import write_text
 from epochbench.timing.cell import ANY, COLUMNS, DEFAULTS, DEVICES, REQUIRED, Cell
+from epochbench.wording import UNSEEN
 
 JSON_TYPES = {str: "string", int: "integer", type(None): "null"}
 # A column of the sheet alone: what a cell is called in words decides nothing that is timed.
 LABEL = "label"
 LABEL_RULE = {
-    "description": "what figure and page call it; empty: words from its settings",
+    "description": "what figure and page call it, without angle brackets, bars and what cannot be seen; empty: words "
+    "from its settings",
     "type": "string",
-    "pattern": r"^[^\x00-\x1f\x7f<>|]{1,60}$",
+    "pattern": f"^[^{UNSEEN}<>|]{{1,60}}$",
 }
 # Of a number in a record: more than any cell asks for, and small enough to be drawn.
 MAX_RECORDED = 10**15
@@ -46,6 +48,10 @@ def _sheet_rule(name: str) -> dict:
     if words and "integer" in types:
         number = {"type": "integer", "minimum": declared.minimum}
         return rules | {"anyOf": [number, {"enum": [*([declared.empty] if declared.empty else []), *words, None]}]}
+    if words and declared.pattern:
+        return rules | {
+            "anyOf": [{"enum": words}, {"type": types, "pattern": declared.pattern, "title": declared.forms}]
+        }
     if words:
         return rules | {"enum": words}
     bounds = {"pattern": declared.pattern, "minimum": declared.minimum}

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,15 +11,19 @@ from epochbench.errors import BenchmarkError
 from epochbench.files import is_url
 from epochbench.schemas import explain, load_schema, mistakes, with_defaults
 from epochbench.sheets import parse_cells, parse_published
-from epochbench.timing.cell import is_imported
-from epochbench.timing.protocol import Protocol
+from epochbench.timing.cell import Cell, is_imported
+from epochbench.timing.protocol import PLAIN_SGD, Protocol
 
 # Keys of the config that name a sheet.
 SHEETS = ("cells", "published")
+# What `devices` says of a device that nothing runs on.
+SKIPPED = (False, "skip")
 
 
-def resolve_config(config: dict, home: str | Path = ".") -> dict:
+def resolve_config(config: dict, home: str | Path = ".", files_here: bool = True) -> dict:
     """Return the config with every default filled in; a sheet that is not here is looked for in the folder `home`.
+
+    Files of users that the sheet names may still have to come where `files_here` is false.
 
     Raises BenchmarkError with a line for each mistake: the key or the row, its value, and what is allowed.
     """
@@ -30,7 +35,7 @@ def resolve_config(config: dict, home: str | Path = ".") -> dict:
     problems = [explain(error) for error in mistakes(schema, resolved)] + _not_finite(resolved)
     if not problems:
         problems = _check_dataset(resolved["dataset"]) + _check_timing(resolved["timing"])
-        problems += _check_sheets(resolved)
+        problems += _check_sheets(resolved, files_here)
         problems += _missing_files("results.import", resolved["results"]["import"])
     if problems:
         raise BenchmarkError("The config has mistakes; nothing was run:\n  " + "\n  ".join(problems))
@@ -49,7 +54,7 @@ def _schema() -> dict:
     """Return the config's schema, with the data sets that there are files of."""
     schema = copy.deepcopy(load_schema("config"))
     source = schema["properties"]["dataset"]["properties"]["source"]
-    source["enum"] = [*datasets.names(), datasets.SYNTHETIC]
+    source["enum"] = list(datasets.names())
     return schema
 
 
@@ -57,6 +62,7 @@ def protocol(config: dict) -> Protocol:
     """Return what a run must know of the config."""
     known = {field.name for field in fields(Protocol)}
     values = config["timing"] | config["optimizer"]
+    values |= {"optimizer": config["optimizer"]["name"], "residency": config["dataset"]["residency"]}
     return Protocol(**{key: value for key, value in values.items() if key in known})
 
 
@@ -67,10 +73,14 @@ def _check_dataset(dataset: dict) -> list[str]:
         problems.append(f"dataset.sha256: empty, but dataset.archive is '{archive}'; name the checksum it must have")
     if sha256 and not archive:
         problems.append("dataset.sha256: given without dataset.archive; name the archive, or leave the checksum out")
-    if archive and not is_url(archive) and not _is_file(archive):
+    if archive and not is_url(archive) and not _is_file(archive) and not _is_folder(archive):
         problems.append(f"dataset.archive: there is no file '{archive}'")
-    if archive and dataset["source"] == datasets.SYNTHETIC:
-        problems.append(f"dataset.archive: '{archive}' is named, but dataset.source is synthetic; choose one")
+    if archive and dataset["source"] in dataset:
+        problems.append(f"dataset.archive: '{archive}' is named, but dataset.source is {dataset['source']}; choose one")
+    if dataset["source"] == "folder" and not (path := dataset["folder"]["path"]):
+        problems.append("dataset.folder.path: empty, but dataset.source is folder; name a folder of class folders")
+    elif dataset["source"] == "folder" and not _is_folder(path):
+        problems.append(f"dataset.folder.path: there is no folder '{path}'")
     return problems
 
 
@@ -80,8 +90,17 @@ def _missing_files(key: str, paths: list[str]) -> list[str]:
 
 def _is_file(path: str) -> bool:
     """Tell whether a path leads to a file; a path that cannot be one (a NUL, too long, nobody's home) does not."""
+    return _is(Path.is_file, path)
+
+
+def _is_folder(path: str) -> bool:
+    """Tell whether a path leads to a folder."""
+    return _is(Path.is_dir, path)
+
+
+def _is(kind: Callable[[Path], bool], path: str) -> bool:
     try:
-        return Path(path).expanduser().is_file()
+        return kind(Path(path).expanduser())
     except (OSError, ValueError, RuntimeError):
         return False
 
@@ -103,10 +122,23 @@ def _check_timing(timing: dict) -> list[str]:
     ]
 
 
-def _check_sheets(config: dict) -> list[str]:
-    cells, problems = parse_cells(config["cells"])
+def _check_sheets(config: dict, files_here: bool) -> list[str]:
+    cells, problems = parse_cells(config["cells"], config["columns"], files_here)
     problems = problems + parse_published(config["published"])[1]
-    return problems or _check_named(config, [cell.cell for cell in cells])
+    return problems or _check_named(config, [cell.cell for cell in cells]) + _check_by_hand(config, cells)
+
+
+def _check_by_hand(config: dict, cells: list[Cell]) -> list[str]:
+    """Return a line where cells that are to run have their update written by hand for another optimiser."""
+    by_hand = [cell.cell for cell in cells if cell.layers == "fused" and config["devices"][cell.device] not in SKIPPED]
+    optimizer = config["optimizer"]
+    if not by_hand or protocol(config).is_plain_sgd:
+        return []
+    return [
+        f"optimizer.name: {optimizer['name']} with weight_decay {optimizer['weight_decay']:g}, but layers fused "
+        f"({', '.join(by_hand)} in {config['cells']}) know {PLAIN_SGD} alone; take a sheet without them, such as "
+        "config/accuracy.tsv"
+    ]
 
 
 def _check_named(config: dict, names: list[str]) -> list[str]:

@@ -18,6 +18,15 @@ def digest_of(path: str | Path, algorithm: str) -> str:
         return hashlib.file_digest(stream, algorithm).hexdigest()
 
 
+def digest_of_folder(folder: str | Path) -> str:
+    """Return a digest of the name, size and time of change of every file below a folder, without reading any."""
+    root, digest = Path(folder).expanduser(), hashlib.sha256()
+    for path in sorted(root.rglob("*")):
+        status = path.lstat()
+        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a file whole or not at all: a temporary name beside it, then a rename."""
     write_bytes(path, text.encode())

@@ -1,6 +1,9 @@
 """The images of a data set, as its reader returns them."""
 
+import math
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -46,3 +49,22 @@ def _mistake(data: Images, classes: int) -> str | None:
     if labels.min() < 0 or labels.max() >= classes:
         return f"labels are {labels.min()} to {labels.max()}, but its {classes} classes are 0 to {classes - 1}"
     return None
+
+
+def shape_of(words: str) -> list[int]:
+    """Return channels, height and width of a shape in words, such as 3x224x224, or the two of a size."""
+    return [int(size) for size in words.split("x")]
+
+
+def on_disk(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Return an uint8 array of zeros that lies in a new file, for more images than memory holds.
+
+    The file may be removed while the array is used; its room is freed with the array. Raises BenchmarkError where the
+    disk has too little.
+    """
+    size, free = math.prod(shape), shutil.disk_usage(path.parent).free
+    if size > free:
+        raise BenchmarkError(
+            f"{shape[0]} images of {shape[1:]} take {size / 1e9:.1f} GB, but {path.parent} has {free / 1e9:.1f}"
+        )
+    return np.memmap(path, np.uint8, "w+", shape=shape)

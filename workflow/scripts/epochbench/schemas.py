@@ -65,7 +65,9 @@ def explain(error: ValidationError) -> str:
 def reason(error: ValidationError) -> str:
     """Return what is wrong with a value, without naming its key."""
     value, rule = error.instance, error.validator_value
-    shown = f"'{value}'" if isinstance(value, str) else str(value)
+    # A character that cannot be seen, or that turns the line's direction, is shown by its number.
+    quoted = f"'{value}'" if isinstance(value, str) and value.isprintable() else repr(value)
+    shown = quoted if isinstance(value, str) else str(value)
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
     if error.validator == "type" and isinstance(value, str) and NUMBER.fullmatch(value):
         return f"{shown} is text; YAML reads a number only with a point and a sign, such as 1.0e-3"
@@ -86,4 +88,6 @@ def _allowed(rule: dict) -> str:
     """Return one alternative of several in words."""
     if "enum" in rule:
         return f"one of {', '.join(str(value) for value in rule['enum'] if value is not None)}"
+    if "title" in rule:
+        return rule["title"]
     return f"a whole number from {rule['minimum']} on"

@@ -6,15 +6,22 @@ from pathlib import Path
 
 from epochbench.columns import LABEL, contradictions, sheet_schema
 from epochbench.errors import BenchmarkError
+from epochbench.foreign import is_here
 from epochbench.schemas import mistakes, reason
 from epochbench.timing.cell import REQUIRED, Cell, with_defaults
+from epochbench.wording import visible
 
 PUBLISHED_COLUMNS = ("label", "device", "hardware", "seconds", "images", "statistic", "source")
 
 
-def read_cells(path: str | Path) -> list[Cell]:
-    """Read the sheet of cells. Raises BenchmarkError with a line for each mistake, its row named."""
-    cells, problems = parse_cells(path)
+def read_cells(path: str | Path, columns: dict | None = None, files_here: bool = True) -> list[Cell]:
+    """Read the sheet of cells; `columns` has what rows hold in a column that they leave empty.
+
+    Where `files_here` is false, files of users that it names may still have to come.
+
+    Raises BenchmarkError with a line for each mistake, its row named.
+    """
+    cells, problems = parse_cells(path, columns, files_here)
     if problems:
         raise BenchmarkError("\n".join(problems))
     return cells
@@ -37,7 +44,8 @@ def _read_sheet(path, required: tuple[str, ...]) -> tuple[list[dict], list[str]]
     """Read a TSV: its rows as dictionaries without the empty fields, and what is wrong with it as a whole."""
     name = Path(path).name
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        # A line ends where an editor ends it: splitlines() would know further characters.
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text, or not a name that a file can have"
         return [], [f"{ascii(str(path)[:200])[1:-1]}: not readable ({reason})"]
@@ -60,19 +68,21 @@ def _read_sheet(path, required: tuple[str, ...]) -> tuple[list[dict], list[str]]
     return rows, problems
 
 
-def parse_cells(path: str | Path) -> tuple[list[Cell], list[str]]:
-    """Return the valid cells of a sheet, and a line for each mistake in it."""
+def parse_cells(path: str | Path, columns: dict | None = None, files_here: bool = True) -> tuple[list[Cell], list[str]]:
+    """Return the valid cells of a sheet, and a line for each mistake in it; the others are those of `read_cells`."""
     rows, problems = _read_sheet(path, REQUIRED)
     name = Path(path).name
     cells, schema = [], sheet_schema()
     for number, row in enumerate(rows, start=1):
         where = f"{name}, row '{row.get('cell', number)}'"
-        values = with_defaults({key: _number(value) for key, value in row.items()}) | {"cell": row.get("cell", "")}
+        given = {key: _number(str(value)) for key, value in ((columns or {}) | row).items()}
+        values = with_defaults(given) | {"cell": row.get("cell", "")}
         values |= {LABEL: row[LABEL]} if LABEL in row else {}
         errors = [f"{where}: {_cell_reason(error)}" for error in mistakes(schema, values)]
         if not errors:
             cell = Cell(**{name: value for name, value in values.items() if name != LABEL})
-            errors = [f"{where}: {reason}" for reason in contradictions(cell)]
+            judged = files_here or is_here(cell.model)
+            errors = [f"{where}: {reason}" for reason in contradictions(cell)] if judged else []
             cells.append(cell)
         problems = problems + errors
     names = [cell.cell for cell in cells]
@@ -99,8 +109,13 @@ def parse_published(path: str | Path) -> tuple[list[dict], list[str]]:
     """Return the rows of the published results, and a line for each mistake in them."""
     rows, problems = _read_sheet(path, PUBLISHED_COLUMNS)
     for number, row in enumerate(rows, start=1):
-        where = f"{Path(path).name}, row '{row.get('label', number)}'"
+        where = f"{Path(path).name}, row '{visible(row.get('label', str(number)))}'"
         missing = [column for column in PUBLISHED_COLUMNS if column not in row]
+        problems += [
+            f"{where}: {column} {text!r} has a character that cannot be seen; type it anew"
+            for column, text in row.items()
+            if text != visible(text)
+        ]
         problems += [f"{where}: {column} is empty" for column in missing]
         for column, convert in (("seconds", float), ("images", int)):
             try:

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from statistics import median
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtr, stdtrit
 
 
 @dataclass(frozen=True)
@@ -34,31 +35,44 @@ def speedup(
     cell: list[list[float]],
     confidence: float = 0.95,
     first: tuple[int | None, int | None] = (None, None),
+    close: tuple[int, int] = (1, 1),
 ) -> Interval:
     """Return how many times shorter a cell's epochs are than the baseline's, with Welch's interval.
 
     Each argument is a list of runs, each run a list of epoch times in seconds. The logarithms of the runs' medians
     are compared by Welch's unequal-variance t (Welch 1947), degrees of freedom by Satterthwaite. Where runs were added
     until the interval was narrow enough, `first` is how many each side had before: they alone tell the spread, and the
-    interval holds whatever stopped the adding (Stein 1945).
+    interval holds whatever stopped the adding (Stein 1945). `close` is Spread's, for each side.
     """
     difference = float(np.mean(_log_medians(baseline)) - np.mean(_log_medians(cell)))
-    sides = [spread_of(runs, count) for runs, count in zip((baseline, cell), first, strict=True)]
+    sides = [
+        replace(spread_of(runs, count), close=rivals)
+        for runs, count, rivals in zip((baseline, cell), first, close, strict=True)
+    ]
     return _interval(difference, half_width(sides, confidence))
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How the runs of one cell spread: the standard deviation of their logarithms, from `first` of `runs` runs."""
+    """How the runs of one cell spread: the standard deviation of their logarithms, from `first` of `runs` runs.
+
+    `close` is how many cells it was the fastest of by its first runs: itself, and those not surely slower.
+    """
 
     deviation: float | None
     first: int
     runs: int
+    close: int = 1
 
     @property
     def squared_error(self) -> float:
-        """Return the squared standard error of the runs' mean."""
-        return (self.deviation / math.sqrt(self.runs)) ** 2
+        """Return the expected square of the error of the runs' mean.
+
+        The cell that its first runs made the fastest of several was lucky in them: of equal cells, their error is the
+        largest of as many. In further runs it has no such luck.
+        """
+        luck = self.first / self.runs * (_square_of_the_largest(self.close) - 1)
+        return (self.deviation / math.sqrt(self.runs)) ** 2 * (1 + luck)
 
 
 def spread_of(runs: list[list[float]], first: int | None = None) -> Spread:
@@ -71,13 +85,31 @@ def spread_of(runs: list[list[float]], first: int | None = None) -> Spread:
 def standard_error(sides: list[Spread]) -> tuple[float, float] | None:
     """Return the standard error of a sum of means of logarithms, and Satterthwaite's degrees of freedom.
 
-    None where a spread is not known.
+    They are never more than those of the first runs alone: further runs go where the spread seems large, which makes
+    the sides' errors look alike. None where a spread is not known.
     """
     if any(side.deviation is None for side in sides):
         return None
-    total = sum(side.squared_error for side in sides)
-    weights = sum(side.squared_error**2 / (side.first - 1) for side in sides)
-    return math.sqrt(total), total**2 / weights if weights else math.inf
+    errors, at_first = [side.squared_error for side in sides], [side.deviation**2 / side.first for side in sides]
+    return math.sqrt(sum(errors)), min(_satterthwaite(each, sides) for each in (errors, at_first))
+
+
+def _satterthwaite(errors: list[float], sides: list[Spread]) -> float:
+    weights = sum(error**2 / (side.first - 1) for error, side in zip(errors, sides, strict=True))
+    return sum(errors) ** 2 / weights if weights else math.inf
+
+
+@cache
+def _square_of_the_largest(count: int) -> float:
+    """Return the expected square of the largest of that many standard normal numbers: 1 of one or two, then more.
+
+    More than two count almost twice, which makes up for what three runs say of a spread (benchmarks/coverage.py).
+    """
+    if count <= 2:
+        return 1.0
+    nodes, weights = np.polynomial.hermite_e.hermegauss(100)
+    count = 2 * count - 2
+    return float((weights * count * ndtr(nodes) ** (count - 1) * nodes**2).sum() / weights.sum())
 
 
 def half_width(sides: list[Spread], confidence: float) -> float | None:

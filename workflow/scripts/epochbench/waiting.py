@@ -15,15 +15,15 @@ from epochbench.progress import duration
 # Reasons that no waiting ends, as squeue writes them (Slurm's page "Job reason codes"), and the keys to change.
 ASKED = "cluster.cpu_cores, cluster.gpu_cores or cluster.memory_mb"
 NEVER = (
-    (r"PartitionConfig|PartitionNodeLimit|NodeConfig", f"{ASKED}, or cluster.partition"),
+    (r"PartitionConfig", f"{ASKED}, or cluster.partition"),
     (r"PartitionTimeLimit|.*Max(Wall|Time).*", "cluster.runtime_minutes, or cluster.partition"),
     (
         r"BadConstraints",
         "a cell's constraint or gpu_model, cluster.constraint, cluster.gpu_model, or cluster.partition",
     ),
     (r"(Invalid|Assoc).*Account.*|AccountNotAllowed", "cluster.account"),
-    (r"InvalidQOS|QOSNotAllowed|QOSJobLimit", "cluster.qos"),
-    (r"(QOS|Assoc|MaxCpu|MaxMem).*Max.*Per(Job|Node).*", f"{ASKED}, or cluster.qos"),
+    (r"InvalidQOS|QOSNotAllowed", "cluster.qos"),
+    (r"(QOS|Assoc)Max.*Per(Job|Node).*|QOSMin.*|MaxMemPerLimit", f"{ASKED}, or cluster.qos"),
     (r"JobHeld(User|Admin)|DependencyNeverSatisfied", "nothing here: somebody holds them; scontrol release, or ask"),
 )
 # A new job's reason may be one that the scheduler has not looked at yet; two looks tell.

@@ -1,15 +1,34 @@
 """How numbers and verdicts are put in words, the same on the console, in tables, figures and the page."""
 
 import math
+import re
+from collections.abc import Sequence
 
 from epochbench.stats import Interval, less_time
 
 MAX_DIGITS = 4
 MINUS = "\N{EN DASH}"
+# What cannot be seen and may turn a line's direction or break a file: Unicode's Cc, Cf, Cs, Zl and Zp. XML has
+# no way to write most of the first.
+UNSEEN = (
+    r"\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2064"
+    r"\u2066-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3"
+    r"\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
+)
+LINE_BREAKS = re.compile(r"[\t-\r\x1c-\x1f\x85\u2028\u2029]+")
+NOT_SEEN = re.compile(f"[{UNSEEN}]")
+
+
+def visible(text: str) -> str:
+    """Return a text from outside in one line, without the characters that cannot be seen."""
+    return NOT_SEEN.sub("", LINE_BREAKS.sub(" ", text))
 
 
 def digits_supported(interval: Interval) -> int:
-    """Return how many significant digits an interval supports: at most as many as its half-width leaves steady."""
+    """Return how many significant digits an interval is written with: the fewest with steps within its half-width.
+
+    So rounding does not join its ends. At least two and at most four, or one where it is wider than its estimate.
+    """
     if interval.low is None or interval.high <= interval.low:
         return 3
     relative = (interval.high - interval.low) / 2 / interval.estimate
@@ -56,6 +75,14 @@ def interval_seconds(interval: Interval) -> str:
     return seconds(interval.estimate, digits_supported(interval))
 
 
+def interval_of_seconds(interval: Interval) -> str:
+    """Write both ends of a time's interval, or say that one run has none."""
+    if interval.low is None:
+        return "one run"
+    digits = digits_supported(interval)
+    return f"{seconds(interval.low, digits)} {MINUS} {seconds(interval.high, digits)}"
+
+
 def ratio(interval: Interval, unit: str = "x") -> str:
     """Write a speedup: 99.5x."""
     return f"{significant(interval.estimate, digits_supported(interval))}{unit}"
@@ -93,6 +120,18 @@ def percent(share: float) -> str:
 def listed(words: list[str]) -> str:
     """Write words as a list: a; a and b; a, b and c."""
     return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+def cut(text: str, most: int) -> str:
+    """Return a text, cut where it has more letters than so many."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
+
+
+def some(words: Sequence[str], most: int = 3) -> str:
+    """Write words as a list, few of many: a, b, c and 147 more."""
+    if len(words) <= most + 1:
+        return listed(list(words))
+    return f"{', '.join(words[:most])} and {count(len(words) - most)} more"
 
 
 def count(value: float) -> str:

@@ -1,14 +1,12 @@
 """The stand-in for CIFAR-10, written in the official archive's layout: for machines without internet, and for tests."""
 
-import io
 import pickle
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from isal import igzip
 
+from epochbench.archive import add, packed
 from epochbench.datasets.cifar10 import (
     CLASS_NAMES,
     CLASSES,
@@ -42,15 +40,11 @@ def write_archive(path: str | Path, plan: Synthetic) -> None:
     """
     random = np.random.Generator(np.random.PCG64(plan.seed))
     patterns = _patterns(random)
-    with (
-        open(path, "wb") as raw,
-        igzip.IGzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as compressed,
-        tarfile.open(fileobj=compressed, mode="w|") as archive,
-    ):
+    with packed(path) as archive:
         for name in (*TRAIN_MEMBERS, TEST_MEMBER):
-            _add(archive, name, _batch(random, patterns, name, plan.images_per_batch))
+            add(archive, f"{FOLDER}/{name}", _pickled(_batch(random, patterns, name, plan.images_per_batch)))
         names = {"num_cases_per_batch": plan.images_per_batch, "label_names": list(CLASS_NAMES), "num_vis": PIXELS}
-        _add(archive, META_MEMBER, names)
+        add(archive, f"{FOLDER}/{META_MEMBER}", _pickled(names))
 
 
 def _patterns(random) -> np.ndarray:
@@ -79,13 +73,6 @@ def _batch(random, patterns: np.ndarray, name: str, count: int) -> dict:
         "data": patterns[labels, shifts] + noise.reshape(count, PIXELS),
         "filenames": [f"synthetic_{name}_{index:05d}.png" for index in range(count)],
     }
-
-
-def _add(archive: tarfile.TarFile, name: str, document: dict) -> None:
-    content = _pickled(document)
-    member = tarfile.TarInfo(f"{FOLDER}/{name}")
-    member.size = len(content)
-    archive.addfile(member, io.BytesIO(content))
 
 
 def _pickled(document: dict) -> bytes:

@@ -3,22 +3,29 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from epochbench import wording
+from epochbench.aggregate.accuracy import cautions, with_accuracy
 from epochbench.aggregate.answer import answer
 from epochbench.aggregate.baseline import baseline_name, baselines, does_the_same_work, without_wrong_baselines
 from epochbench.aggregate.break_even import break_even
 from epochbench.aggregate.cells import summarise_cell, with_verdicts
-from epochbench.aggregate.disturbed import counting_runs, tries_of, usual_calibrations
+from epochbench.aggregate.disturbed import counting_runs, disturbed_by, tries_of, usual_calibrations
 from epochbench.aggregate.floors import Floors
-from epochbench.aggregate.headline import headline, reservations
+from epochbench.aggregate.headline import headline, overtaken, reservations
 from epochbench.aggregate.labels import labels
 from epochbench.aggregate.ladder import ladder
 from epochbench.aggregate.machines import code_versions, differences, machines
+from epochbench.aggregate.plan import Plan
 from epochbench.aggregate.settings import Settings
 from epochbench.aggregate.summary import CellSummary, GateDemand, Missing, Summary
 from epochbench.errors import BenchmarkError
 from epochbench.records import gates
 from epochbench.records.exchange import Quarantined
-from epochbench.timing.record import Record, runs_by_cell
+from epochbench.timing.protocol import HOST
+from epochbench.timing.record import Dataset, Record, runs_by_cell
+
+# Of the images that stand in for CIFAR-10's.
+STAND_IN_SHAPE, STAND_IN_CLASSES = [3, 32, 32], 10
 
 
 def aggregate(
@@ -27,10 +34,12 @@ def aggregate(
     notes: Sequence[str],
     left_out: Sequence[Quarantined] = (),
     failed: Sequence[Missing] = (),
+    plan: Plan | None = None,
 ) -> Summary:
     """Return what all records together say.
 
-    `left_out` are the files that were no valid records, `failed` the runs that wrote none. Raises BenchmarkError where
+    `left_out` are the files that were no valid records, `failed` the runs that wrote none, and `plan` that of the
+    second stage, once there is one. Raises BenchmarkError where
     there is no record at all.
     """
     if not records:
@@ -41,20 +50,28 @@ def aggregate(
     bases = baselines(settings.baseline, by_cell)
     reference = by_cell.get(settings.baseline, records)[0]
     floors, words = Floors(records), labels({name: runs[0].cell for name, runs in by_cell.items()}, settings.labels)
-    cells = [
-        replace(
-            summarise_cell(runs, bases.get(runs[0].cell.model), reference, settings, floors),
-            label=words[name],
-            tries=tries_of(everyone[name], usual),
-        )
-        for name, runs in by_cell.items()
-    ]
+    cells = []
+    for name, runs in by_cell.items():
+        disturbed = sum(bool(disturbed_by(run, usual)) for run in runs)
+        row = summarise_cell(runs, bases.get(runs[0].cell.model), reference, settings, floors, disturbed)
+        flags = [*row.flags, *([f"{disturbed} of {len(runs)} runs disturbed"] if disturbed else [])]
+        cells.append(replace(row, label=words[name], flags=flags, tries=tries_of(everyone[name], usual)))
     cells = _judge_baseline(without_wrong_baselines(cells), settings.baseline)
-    leading, used = headline(cells, settings, by_cell), machines(records)
-    notes = [*_synthetic(reference), *reservations(cells, settings), *_disturbed(cells), *notes]
-    notes += _losses(left_out, failed)
+    cells = with_accuracy(cells, everyone, settings)
+    leading, used = headline(cells, settings, by_cell, plan), machines(records)
+    notes = [
+        *_about_images(reference),
+        *_otherwise_updated(reference),
+        *reservations(cells, settings),
+        *_disturbed(cells),
+        *cautions(cells),
+        *notes,
+    ]
+    notes += [plan.closing(leading and leading.speedup)] if plan else []
+    notes += overtaken(cells, leading, settings, by_cell)
+    notes = list(map(wording.visible, [*notes, *_losses(left_out, failed)]))
     return Summary(
-        dataset=reference.dataset,
+        dataset=replace(reference.dataset, name=wording.visible(reference.dataset.name)),
         settings=settings,
         headline=leading,
         ladder=ladder(cells, leading, by_cell, settings.confidence),
@@ -71,22 +88,37 @@ def aggregate(
     )
 
 
-def _synthetic(reference: Record) -> list[str]:
-    """Return a note where the images are made up."""
-    return ["The images are synthetic, a stand-in for CIFAR-10."] if reference.dataset.synthetic else []
+def is_stand_in(data: Dataset) -> bool:
+    """Tell whether images are those that stand in for CIFAR-10's."""
+    return data.synthetic and (data.image_shape, data.classes) == (STAND_IN_SHAPE, STAND_IN_CLASSES)
+
+
+def _about_images(reference: Record) -> list[str]:
+    """Return a note where the images are made up, and one where their way to the device is timed too."""
+    meant = ", a stand-in for CIFAR-10" if is_stand_in(reference.dataset) else ""
+    made_up = [f"The images are synthetic{meant}."] if reference.dataset.synthetic else []
+    moved = "The images' way from the host's memory to the device is timed too (dataset.residency: host)."
+    return [*made_up, *([moved] if reference.protocol.residency == HOST else [])]
+
+
+def _otherwise_updated(reference: Record) -> list[str]:
+    """Return a note where the optimiser is not the published one."""
+    name = reference.protocol.optimizer
+    return [] if name == "sgd" else [f"The weights are updated by {name}, where the published benchmark has sgd."]
 
 
 def _disturbed(cells: list[CellSummary]) -> list[str]:
     """Return a note where runs ended disturbed, after all their tries."""
     told = [f"{row.disturbed_runs} of {row.cell}" for row in cells if row.disturbed_runs]
-    return [f"Disturbed by other work: runs {', '.join(told)}; the page says how."] if told else []
+    return [f"Disturbed by other work: runs {wording.some(told)}; the page says how."] if told else []
 
 
 def _losses(left_out: Sequence[Quarantined], failed: Sequence[Missing]) -> list[str]:
     """Return a note for each kind of thing that is not there."""
     notes = []
     if failed:
-        notes.append(f"{len(failed)} runs failed: {', '.join(dict.fromkeys(run.cell for run in failed))}.")
+        names = wording.some(list(dict.fromkeys(run.cell for run in failed)))
+        notes.append(f"{len(failed)} runs failed: {names}.")
     if left_out:
         notes.append(f"{len(left_out)} files were left out; the page says why.")
     return notes

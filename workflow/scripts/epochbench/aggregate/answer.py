@@ -1,5 +1,6 @@
 """The last word: the answer in two lines, and what makes a run end with an error."""
 
+from epochbench import wording
 from epochbench.aggregate.summary import CellSummary, Headline, Summary
 from epochbench.records import gates
 
@@ -14,7 +15,7 @@ def answer(headline: Headline | None, cells: list[CellSummary], notes: list[str]
 def without_wrong(cells: list[CellSummary]) -> list[str]:
     """Return a sentence on the cells that failed a hard gate; nothing where none did."""
     wrong = [row.cell for row in cells if not row.valid]
-    return [f"Left out because a hard gate failed: {', '.join(wrong)}."] if wrong else []
+    return [f"Left out because a hard gate failed: {wording.some(wrong)}."] if wrong else []
 
 
 def failures(summary: Summary) -> list[str]:

@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
+from epochbench.aggregate.disturbed import ENOUGH_RUNS
 from epochbench.aggregate.summary import CellSummary
+from epochbench.foreign import is_file
 from epochbench.stats import Interval, speedup
 from epochbench.timing.record import Record
 
@@ -39,22 +41,44 @@ def _without_speedup(row: CellSummary) -> CellSummary:
 
 
 def is_comparable(record: Record, baseline: Record) -> bool:
-    """Tell whether a ratio of two cells means anything: the same data and the same network."""
-    return (record.dataset.fingerprint, record.cell.model) == (baseline.dataset.fingerprint, baseline.cell.model)
+    """Tell whether a ratio of two cells means anything: the same data in the same place, network and optimiser."""
+    return _work(record) == _work(baseline)
 
 
-def speedup_over(base: list[Record], runs: list[Record], confidence: float) -> Interval:
-    """Return how many times faster a cell is than another; than itself it is 1, and not in doubt."""
+def _work(record: Record) -> tuple[str | None, ...]:
+    """Return what was trained on what, and how; of a user's own file its content too, since others may be called so."""
+    own = record.network is not None and is_file(record.cell.model)
+    network = record.cell.model, record.network.source if own else None
+    return record.dataset.fingerprint, *network, record.protocol.optimizer, record.protocol.residency
+
+
+def speedup_over(
+    base: list[Record], runs: list[Record], confidence: float, close: tuple[int, int] = (1, 1)
+) -> Interval:
+    """Return how many times faster a cell is than another; than itself it is 1, and not in doubt.
+
+    `close` is as in stats.speedup.
+    """
     if base is runs:
         return Interval(1.0, 1.0, 1.0)
-    return speedup(epoch_times(base), epoch_times(runs), confidence, (first_of(base), first_of(runs)))
+    return speedup(epoch_times(base), epoch_times(runs), confidence, (first_of(base), first_of(runs)), close)
 
 
 def first_of(runs: list[Record]) -> int | None:
-    """Return how many of a cell's runs are of the first stage; None where all are, or an older record does not say."""
-    known = [run.first_runs for run in runs if run.first_runs]
-    count = sum(run.run <= max(known, default=0) for run in runs)
-    return count if 1 < count < len(runs) else None
+    """Return how many of a cell's runs, in their order, tell its spread; None where all do, or none says.
+
+    They are those of the first stage that count. Where fewer than two of them do, the next runs that count stand in,
+    until there are as many as the first stage has. So which they are depends on what was disturbed, never on a time.
+    """
+    planned = max((run.first_runs or 0 for run in runs), default=0)
+    count = sum(run.run <= planned for run in runs)
+    count = count if count >= ENOUGH_RUNS else planned
+    return count if ENOUGH_RUNS <= count < len(runs) else None
+
+
+def first_runs(runs: list[Record]) -> list[Record]:
+    """Return the runs that tell a cell's spread, by which it is also chosen among others."""
+    return runs[: first_of(runs)]
 
 
 def epoch_times(runs: list[Record]) -> list[list[float]]:

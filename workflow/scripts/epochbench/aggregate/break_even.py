@@ -16,7 +16,7 @@ def break_even(cells: list[CellSummary], headline: Headline | None) -> BreakEven
         return None
     extra = sum(late - early for late, early in zip(_before_the_clock(gpu), _before_the_clock(cpu), strict=True))
     gain = cpu.epoch_seconds.estimate - gpu.epoch_seconds.estimate
-    batches = _batches(cells)
+    batches = _batches(cells, gpu)
     slower = [batch.batch_size for batch in batches if batch.times_faster <= 1]
     faster = [batch.batch_size for batch in batches if batch.batch_size > max(slower, default=0)]
     return BreakEven(
@@ -33,11 +33,14 @@ def _before_the_clock(row: CellSummary) -> tuple[float, float, float]:
     return row.start_seconds, row.load_seconds, row.first_step_seconds
 
 
-def _batches(cells: list[CellSummary]) -> list[Batch]:
-    """Return for each batch size that both devices have the fastest cell of each, and their ratio."""
+def _batches(cells: list[CellSummary], leading: CellSummary) -> list[Batch]:
+    """Return for each batch size that both devices have the fastest cell of each, and their ratio.
+
+    Of the leading cell's network and data: only such cells have a speedup over its baseline.
+    """
     fastest = {}
     for row in cells:
-        if row.counts and row.settings.model == cells[0].settings.model:
+        if row.counts and row.baseline == leading.baseline:
             of_size = fastest.setdefault(row.settings.batch_size, {})
             best = of_size.get(row.device)
             if best is None or row.epoch_seconds.estimate < best.epoch_seconds.estimate:

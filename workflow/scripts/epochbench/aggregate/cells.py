@@ -3,10 +3,11 @@
 from dataclasses import replace
 from statistics import mean, median
 
+from epochbench import wording
 from epochbench.aggregate.baseline import epoch_times, first_of, is_comparable, speedup_over
 from epochbench.aggregate.contrast import cautious, contrast_of, verdicts
 from epochbench.aggregate.floors import Floors
-from epochbench.aggregate.machines import devices_used, hardware, hardware_used
+from epochbench.aggregate.machines import devices_used, hardware, hardware_used, other_software
 from epochbench.aggregate.settings import Settings
 from epochbench.aggregate.summary import CellSummary
 from epochbench.records import gates, run_gates
@@ -18,16 +19,22 @@ FEW_RUNS = 3
 
 
 def summarise_cell(
-    runs: list[Record], base: list[Record] | None, reference: Record, settings: Settings, floors: Floors
+    runs: list[Record],
+    base: list[Record] | None,
+    reference: Record,
+    settings: Settings,
+    floors: Floors,
+    disturbed: int = 0,
 ) -> CellSummary:
     """Return what the runs of one cell say together; label and verdict, which depend on the other cells, come later.
 
     `base` has the runs of its network's baseline, None where there is none; `reference` is the record whose data and
-    network the headline is about; `floors` know the machines' peaks.
+    network the headline is about; `floors` know the machines' peaks; `disturbed` is how many of the runs were disturbed
+    and count all the same.
     """
     first, samples = runs[0], epoch_times(runs)
     typical = typical_epoch(samples, settings.confidence, first_of(runs))
-    findings = _findings(runs, base, floors)
+    findings = _findings(runs, base, floors, disturbed)
     comparable = base is not None and is_comparable(first, base[0])
     ratio = speedup_over(base, runs, settings.confidence) if comparable else None
     images = (reference if comparable else first).dataset.train_images
@@ -44,9 +51,10 @@ def summarise_cell(
         baseline=base[0].cell.cell if comparable else None,
         speedup=ratio,
         verdict=None,
-        flags=_flags(runs, reference) + [f"gate failed: {each.gate}" for each in findings if each.passed is False],
+        flags=_flags(runs, base, reference)
+        + [f"gate failed: {each.gate}" for each in findings if each.passed is False],
         gates=findings,
-        node=", ".join(dict.fromkeys(run.machine.node for run in runs)),
+        node=", ".join(dict.fromkeys(wording.visible(run.machine.node) for run in runs)),
         valid=all(each.passed is not False for each in findings if each.severity == gates.HARD),
         **_parts_of_a_run(runs),
         **_training(runs),
@@ -69,14 +77,14 @@ def with_verdicts(cells: list[CellSummary], by_cell: dict[str, list[Record]], se
     return [replace(row, verdict=found.get(row.cell, "SAME" if row.speedup else None)) for row in cells]
 
 
-def _findings(runs: list[Record], base: list[Record] | None, floors: Floors) -> list[Finding]:
+def _findings(runs: list[Record], base: list[Record] | None, floors: Floors, disturbed: int) -> list[Finding]:
     """Return each gate's worst finding over the runs, and what the runs are only together."""
     return [
         *gates.worst([gates.findings(run, floors.peaks(run)) for run in runs]),
         gates.same_data_same_code(runs, base or []),
         gates.one_kind_of_machine([hardware(run) for run in runs]),
         run_gates.one_stack(runs),
-        run_gates.repeatable(epoch_times(runs), sum(bool(run.tries and run.tries[-1].disturbed_by) for run in runs)),
+        run_gates.repeatable(epoch_times(runs), disturbed),
     ]
 
 
@@ -141,14 +149,20 @@ def _cost(seconds: float, name: str, per_hour: dict[str, float]) -> float | None
     return None if price is None else seconds / SECONDS_PER_HOUR * price
 
 
-def _flags(runs: list[Record], reference: Record) -> list[str]:
+def _flags(runs: list[Record], base: list[Record] | None, reference: Record) -> list[str]:
     """Return what a reader must know beside this cell's number."""
     first, few = runs[0], len(runs) < FEW_RUNS
     rules = (
         (first.dataset.synthetic, "synthetic data"),
         (few, f"{len(runs)} run{'s' if len(runs) > 1 else ''} only"),
         (any(run.dataset.fingerprint != reference.dataset.fingerprint for run in runs), "other data than the baseline"),
+        (
+            first.protocol.residency != reference.protocol.residency,
+            f"images begin in the {first.protocol.residency}'s memory",
+        ),
         (first.cell.model != reference.cell.model, "other network than the headline's"),
+        (first.protocol.optimizer != reference.protocol.optimizer, "other optimiser than the baseline"),
         (first.cell.batch_size != reference.cell.batch_size, "other batch size than the baseline"),
+        (base and other_software(runs, base), "other software than the baseline"),
     )
     return [flag for applies, flag in rules if applies]

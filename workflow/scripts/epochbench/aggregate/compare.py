@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from epochbench.aggregate.cells import summarise_cell
-from epochbench.aggregate.contrast import Contrast, contrast_of, ratio_of, smallest_slowdown, verdicts
+from epochbench.aggregate.contrast import Contrast, cautious, contrast_of, ratio_of, smallest_slowdown, verdicts
 from epochbench.aggregate.disturbed import counting_by_cell
 from epochbench.aggregate.floors import Floors
 from epochbench.aggregate.labels import labels
@@ -48,9 +48,12 @@ def compare(before: list[Record], now: list[Record], settings: Settings, thresho
 
 
 def judge_together(pairs: dict[str, Contrast], settings: Settings, threshold: float) -> dict[str, Comparison]:
-    """Return the comparison of each cell's contrast of then with now."""
-    moderate = moderated(list(pairs.values()))
-    words = verdicts(moderate, settings.confidence, settings.noise_threshold)
+    """Return the comparison of each cell's contrast of then with now.
+
+    What the threshold calls a regression is never the same, however large a change counts as noise elsewhere.
+    """
+    moderate = moderated([cautious(pair) for pair in pairs.values()])
+    words = verdicts(moderate, settings.confidence, min(settings.noise_threshold, threshold))
     confidence = simultaneous(settings.confidence, len(moderate))
     return {
         name: Comparison(
@@ -63,12 +66,14 @@ def judge_together(pairs: dict[str, Contrast], settings: Settings, threshold: fl
 def _without_contrast(name: str, old: list[Record], new: list[Record], settings: Settings) -> Comparison | None:
     """Return the comparison of a cell whose two sides cannot be held against each other, or need not be."""
     wrong = [f"{where}: {', '.join(failed)}" for where, runs in (("in the base", old), ("here", new))
-             if (failed := _failed_gates(runs, settings))]  # fmt: skip
+             if (failed := failed_gates(runs, settings))]  # fmt: skip
     reasons = (
         (MISSING, not new, "not here"),
         (INVALID, wrong, f"gate failed {'; '.join(wrong)}"),
         (NEW, not old, "not in the base"),
         (MISSING, _data(old) != _data(new), "trained on other data"),
+        (MISSING, _optimizers(old) != _optimizers(new), "trained by another optimiser"),
+        (MISSING, _residencies(old) != _residencies(new), "images elsewhere when the clock started"),
         (MISSING, _settings(old) != _settings(new), "the cell sets something else"),
     )
     for verdict, applies, note in reasons:
@@ -79,7 +84,7 @@ def _without_contrast(name: str, old: list[Record], new: list[Record], settings:
     return None
 
 
-def _failed_gates(runs: list[Record], settings: Settings) -> list[str]:
+def failed_gates(runs: list[Record], settings: Settings) -> list[str]:
     """Return the hard gates that a cell's runs fail by themselves, whatever the baseline."""
     findings = summarise_cell(runs, None, runs[0], settings, Floors(runs)).gates if runs else []
     return [finding.gate for finding in findings if finding.severity == gates.HARD and finding.passed is False]
@@ -87,6 +92,14 @@ def _failed_gates(runs: list[Record], settings: Settings) -> list[str]:
 
 def _data(runs: list[Record]) -> set[str]:
     return {run.dataset.fingerprint for run in runs}
+
+
+def _optimizers(runs: list[Record]) -> set[str]:
+    return {run.protocol.optimizer for run in runs}
+
+
+def _residencies(runs: list[Record]) -> set[str]:
+    return {run.protocol.residency for run in runs}
 
 
 def _settings(runs: list[Record]) -> set:

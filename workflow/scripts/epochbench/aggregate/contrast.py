@@ -83,6 +83,12 @@ def verdicts(pairs: Sequence[Contrast], confidence: float, threshold: float) -> 
     ]
 
 
+def count_close(fastest: list[list[float]], rivals: Sequence[list[list[float]]], confidence: float) -> int:
+    """Return how many cells the fastest was picked from, itself included: all that are not surely slower."""
+    pairs = [cautious(contrast(runs, fastest)) for runs in rivals]
+    return 1 + sum(pair.error is None or ratio_of(pair, confidence).low <= 1 for pair in pairs)
+
+
 def smallest_slowdown(pair: Contrast, confidence: float, threshold: float) -> float | None:
     """Return the smallest slowdown that a comparison like this one finds 8 times in 10; 0.1 is 10 % more time.
 

@@ -6,6 +6,7 @@ usual may turn out to be far below what the same machine reached in other runs.
 
 from statistics import median
 
+from epochbench.aggregate.machines import hardware
 from epochbench.aggregate.summary import TrySummary
 from epochbench.timing.quiet import MIN_CALIBRATION_SHARE
 from epochbench.timing.record import Record, runs_by_cell
@@ -13,19 +14,21 @@ from epochbench.timing.record import Record, runs_by_cell
 # One run has no interval: fewer undisturbed ones than this, and all are taken, with a flag.
 ENOUGH_RUNS = 2
 
-Usual = dict[tuple[str, str, int], float]
+Usual = dict[tuple, float]
 
 
 def usual_calibrations(records: list[Record]) -> Usual:
-    """Return the median fp32 matrix product, in FLOP/s, of each machine, device and number of threads."""
-    reached: dict[tuple[str, str, int], list[float]] = {}
+    """Return the highest fp32 matrix product, in FLOP/s, of each machine, device, number of threads and processes."""
+    reached: dict[tuple, list[float]] = {}
     for record in records:
         reached.setdefault(_key(record), []).extend(_calibrations(record))
-    return {key: median(values) for key, values in reached.items() if values}
+    return {key: max(values) for key, values in reached.items() if values}
 
 
-def _key(record: Record) -> tuple[str, str, int]:
-    return record.machine.fingerprint, record.cell.device, record.conditions.threads
+def _key(record: Record) -> tuple:
+    """Return what a calibration belongs to; that of a team is what all its processes reached together."""
+    cell, machine = record.cell, record.machine
+    return machine.fingerprint, cell.device, hardware(record), record.conditions.threads, cell.processes
 
 
 def _calibrations(record: Record) -> list[float]:
@@ -49,7 +52,8 @@ def _with_hindsight(record: Record, noted: list[str], reached: float, usual: Usu
 
 
 def counting_runs(runs: list[Record], usual: Usual) -> list[Record]:
-    """Return the undisturbed runs of a cell, or all of them where fewer than two are undisturbed."""
+    """Return the undisturbed runs of a cell in their order, or all where fewer than two are undisturbed."""
+    runs = sorted(runs, key=lambda run: run.run)
     quiet = [run for run in runs if not disturbed_by(run, usual)]
     return quiet if len(quiet) >= ENOUGH_RUNS else runs
 

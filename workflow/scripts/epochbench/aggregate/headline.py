@@ -1,55 +1,89 @@
 """The comparison to lead with."""
 
 from epochbench import wording
-from epochbench.aggregate.baseline import does_the_same_work, epoch_times, node_of, speedup_over
-from epochbench.aggregate.machines import stack_facts
+from epochbench.aggregate.baseline import does_the_same_work, epoch_times, first_runs, node_of, speedup_over
+from epochbench.aggregate.contrast import count_close
+from epochbench.aggregate.machines import other_software
 from epochbench.aggregate.plain import plain_sentence
+from epochbench.aggregate.plan import Plan
 from epochbench.aggregate.settings import Settings
 from epochbench.aggregate.summary import CellSummary, EqualPrecision, Fair, Headline
-from epochbench.stats import Interval, replay
+from epochbench.stats import Interval, replay, typical_epoch
 from epochbench.timing.cell import is_imported
 from epochbench.timing.record import Record
 
 
-def headline(cells: list[CellSummary], settings: Settings, by_cell: dict[str, list[Record]]) -> Headline | None:
+def headline(
+    cells: list[CellSummary], settings: Settings, by_cell: dict[str, list[Record]], plan: Plan | None = None
+) -> Headline | None:
     """Return the comparison to lead with: the fastest GPU cell, or the fastest CPU cell, against the baseline.
 
     Only cells that were timed here, with the baseline's data, network and batch size, and without a failed hard gate,
-    can lead; `settings.best` names another one, imported or not. `fair` is the same against the fastest CPU cell, where
-    that is neither of the two.
+    can lead; `settings.best` names another one, imported or not. Which is the fastest, the first runs tell: further
+    ones are made of the leading cell alone, and would let luck decide. A cell that a plan has chosen stays, as long as
+    it can lead. `fair` is the same against the fastest CPU cell, where that is neither of the two.
     """
-    sides = _sides(cells, settings)
+    sides = _sides(cells, settings, by_cell, plan)
     if sides is None:
         return None
     base, best = sides
     # Each side beside those that were timed where it was.
-    slow, fast = (_fastest_first([base, *_rivals(cells, base, node_of(side.cell))]) for side in sides)
+    slow, fast = (_fastest_first([base, *_rivals(cells, base, node_of(side.cell))], by_cell) for side in sides)
     compare = _Comparison(by_cell, settings.confidence)
-    ratio, fair = compare.ratio(base, best), _fair(base, best, slow, compare)
-    plain = plain_sentence(base, best, ratio, fair=fair, is_best=not settings.best)
+    # A cell that the config names was picked by nobody's times.
+    close = 1 if settings.best else compare.close(best, _candidates(cells, base, settings))
+    ratio, fair = compare.ratio(base, best, (1, close)), _fair(base, best, slow, close, compare)
+    cpu = next(((row, fair.speedup) for row in cells if fair and row.cell == fair.cell), None)
+    plain = plain_sentence(base, best, ratio, fair=cpu, is_best=not settings.best)
     return Headline(
         baseline=base.cell,
         best=best.cell,
         speedup=ratio,
         plain=f"{plain}{compare.unlike(base, best)}.",
-        sentence=compare.sentence(base, best),
+        sentence=compare.sentence(base, best, ratio),
+        close=close,
         fair=fair,
         equal_precision=_equal_precision(base, best, slow, fast, compare),
         replay=replay(*(epoch_times(by_cell[row.cell]) for row in sides)),
     )
 
 
-def _sides(cells: list[CellSummary], settings: Settings) -> tuple[CellSummary, CellSummary] | None:
+def _sides(
+    cells: list[CellSummary], settings: Settings, by_cell: dict[str, list[Record]], plan: Plan | None
+) -> tuple[CellSummary, CellSummary] | None:
     """Return the baseline and the cell that leads, None where there are not both."""
     base = next((row for row in cells if row.cell == settings.baseline and row.valid), None)
     if base is None or (is_imported(base.cell) and not settings.best):
         return None
+    ranked = _fastest_first(_candidates(cells, base, settings), by_cell)
+    planned = [row for row in ranked if plan and (plan.baseline, plan.best) == (base.cell, row.cell)]
+    return (base, [*planned, *ranked][0]) if ranked else None
+
+
+def _candidates(cells: list[CellSummary], base: CellSummary, settings: Settings) -> list[CellSummary]:
+    """Return the cells of which the fastest leads: the GPU cells where there are any, or the one that is named."""
     rivals = _rivals(cells, base, node_of(settings.best))
     if settings.best:
         rivals = [row for row in rivals if row.cell == settings.best]
-    gpus = [row for row in rivals if row.device == "gpu"]
-    ranked = _fastest_first(gpus or rivals)
-    return (base, ranked[0]) if ranked else None
+    return [row for row in rivals if row.device == "gpu"] or rivals
+
+
+def overtaken(
+    cells: list[CellSummary], leading: Headline | None, settings: Settings, by_cell: dict[str, list[Record]]
+) -> list[str]:
+    """Return a note where another cell is faster than the one that leads by its first runs, once all runs count."""
+    if leading is None:
+        return []
+    rows = {row.cell: row for row in cells}
+    fastest = min(_candidates(cells, rows[leading.baseline], settings), key=lambda row: row.epoch_seconds.estimate)
+    if fastest.cell == leading.best:
+        return []
+    ratio = speedup_over(by_cell[leading.best], by_cell[fastest.cell], settings.confidence)
+    sure = "is" if ratio.low and ratio.low > 1 else "may be"
+    return [
+        f"{leading.best} leads, the fastest by the first runs, since further runs were made of it alone; by all runs "
+        f"{fastest.cell} {sure} faster, {wording.ratio_with_interval(ratio)}."
+    ]
 
 
 def _rivals(cells: list[CellSummary], base: CellSummary, node: str) -> list[CellSummary]:
@@ -58,15 +92,20 @@ def _rivals(cells: list[CellSummary], base: CellSummary, node: str) -> list[Cell
     return [row for row in able if row is not base and does_the_same_work(row, base)]
 
 
-def _fastest_first(rows: list[CellSummary]) -> list[CellSummary]:
-    return sorted(rows, key=lambda row: row.epoch_seconds.estimate)
+def _fastest_first(rows: list[CellSummary], by_cell: dict[str, list[Record]]) -> list[CellSummary]:
+    """Return rows by their epoch time in the first runs."""
+    return sorted(rows, key=lambda row: typical_epoch(epoch_times(first_runs(by_cell[row.cell]))).estimate)
 
 
-def _fair(base: CellSummary, best: CellSummary, ranked: list[CellSummary], compare: "_Comparison") -> Fair | None:
-    cpu = next((row for row in ranked if row.device == "cpu"), None)
-    if cpu is None or cpu in (base, best) or best.device == "cpu":
+def _fair(
+    base: CellSummary, best: CellSummary, ranked: list[CellSummary], close: int, compare: "_Comparison"
+) -> Fair | None:
+    cpus = [row for row in ranked if row.device == "cpu"]
+    if not cpus or cpus[0] in (base, best) or best.device == "cpu":
         return None
-    return Fair(cpu.cell, compare.ratio(cpu, best), compare.sentence(cpu, best))
+    cpu = cpus[0]
+    ratio = compare.ratio(cpu, best, (compare.close(cpu, cpus), close))
+    return Fair(cpu.cell, ratio, compare.sentence(cpu, best, ratio))
 
 
 def _equal_precision(
@@ -78,25 +117,30 @@ def _equal_precision(
     """
     there = _by_precision([row for row in fast if row.device == best.device and row is not base])
     here = _by_precision([base] if base.device == best.device else [row for row in slow if row.device == base.device])
-    return [
-        EqualPrecision(
-            precision=precision,
-            slow=one.cell,
-            fast=there[precision].cell,
-            speedup=compare.ratio(one, there[precision]),
-            sentence=compare.short_sentence(one, there[precision]),
-        )
-        for precision, one in here.items()
-        if precision in there
-    ]
+    shared = [precision for precision in here if precision in there]
+    return [_at_precision(precision, here[precision], there[precision], compare) for precision in shared]
 
 
-def _by_precision(ranked: list[CellSummary]) -> dict[str, CellSummary]:
-    """Return the fastest cell of each precision."""
-    fastest = {}
+def _at_precision(
+    precision: str, slow: list[CellSummary], fast: list[CellSummary], compare: "_Comparison"
+) -> EqualPrecision:
+    """Compare the fastest of the cells that compute in one precision, on either side."""
+    ratio = compare.ratio(slow[0], fast[0], tuple(compare.close(side[0], side) for side in (slow, fast)))
+    return EqualPrecision(
+        precision=precision,
+        slow=slow[0].cell,
+        fast=fast[0].cell,
+        speedup=ratio,
+        sentence=compare.short_sentence(slow[0], fast[0], ratio),
+    )
+
+
+def _by_precision(ranked: list[CellSummary]) -> dict[str, list[CellSummary]]:
+    """Return the cells of each precision, fastest first."""
+    found = {}
     for row in ranked:
-        fastest.setdefault(row.settings.precision, row)
-    return fastest
+        found.setdefault(row.settings.precision, []).append(row)
+    return found
 
 
 class _Comparison:
@@ -105,12 +149,20 @@ class _Comparison:
     def __init__(self, by_cell: dict[str, list[Record]], confidence: float):
         self.by_cell, self.confidence = by_cell, confidence
 
-    def ratio(self, slow: CellSummary, fast: CellSummary) -> Interval:
-        return speedup_over(self.by_cell[slow.cell], self.by_cell[fast.cell], self.confidence)
+    def ratio(self, slow: CellSummary, fast: CellSummary, close: tuple[int, int]) -> Interval:
+        """Return how many times faster a cell is, each side the fastest of some (Spread.close)."""
+        return speedup_over(self.by_cell[slow.cell], self.by_cell[fast.cell], self.confidence, close)
 
-    def sentence(self, slow: CellSummary, fast: CellSummary) -> str:
+    def close(self, picked: CellSummary, rows: list[CellSummary]) -> int:
+        """Return from how many cells, itself included, one was picked that the first runs do not tell apart."""
+        mine, *others = (
+            epoch_times(first_runs(self.by_cell[row.cell]))
+            for row in [picked, *(row for row in rows if row is not picked)]
+        )
+        return count_close(mine, others, self.confidence)
+
+    def sentence(self, slow: CellSummary, fast: CellSummary, ratio: Interval) -> str:
         """Name hardware, precision and cell of both sides; the hardware once where it is the same."""
-        ratio = self.ratio(slow, fast)
         times = wording.ratio_with_interval(ratio)
         less = f"{wording.less_time_percent(ratio)}{self.unlike(slow, fast)}"
         one, other = (f"in {row.settings.precision}" for row in (fast, slow))
@@ -121,10 +173,10 @@ class _Comparison:
         compared = f"{fast.hardware} {one} {train} {times} as fast as {slow.hardware}, {other}"
         return f"{compared}: {_epoch(fast)} an epoch ({fast.cell}) against {_epoch(slow)} ({slow.cell}), {less}."
 
-    def short_sentence(self, slow: CellSummary, fast: CellSummary) -> str:
-        ratio = wording.ratio_with_interval(self.ratio(slow, fast))
+    def short_sentence(self, slow: CellSummary, fast: CellSummary, ratio: Interval) -> str:
+        times = wording.ratio_with_interval(ratio)
         return (
-            f"In {fast.settings.precision} on both sides, {fast.cell} trains {ratio} as fast as {slow.cell}: "
+            f"In {fast.settings.precision} on both sides, {fast.cell} trains {times} as fast as {slow.cell}: "
             f"{_epoch(fast)} an epoch against {_epoch(slow)}{self.unlike(slow, fast)}."
         )
 
@@ -133,11 +185,7 @@ class _Comparison:
         sides = self.by_cell[fast.cell], self.by_cell[slow.cell]
         codes = [{run.code.digest for run in side} for side in sides]
         words = ["other timing code"] if codes[0] != codes[1] else []
-        one, other = (stack_facts(side, [*sides[0], *sides[1]]) for side in sides)
-        # A GPU has facts that no CPU has, such as its driver.
-        differing = [name for name in one if name in other and one[name] != other[name]]
-        told = {name: f"{name} {one[name]} against {other[name]}" for name in differing}
-        words += ["other protocol" if name == "protocol" else text for name, text in told.items()]
+        words += other_software(*sides)
         return f", but with {wording.listed(words)}" if words else ""
 
 

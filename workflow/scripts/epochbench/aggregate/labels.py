@@ -1,8 +1,11 @@
 """What cells and changes are called in words; a cell's own name and its settings stand beside them."""
 
+import unicodedata
 from collections import Counter
 
+from epochbench import wording
 from epochbench.aggregate.baseline import node_of
+from epochbench.foreign import is_foreign, without_folder
 from epochbench.timing.cell import COLUMNS, DEFAULTS, Cell
 
 # In the order in which they are said; under `...` stands how a column's other values are written. A value without
@@ -43,16 +46,31 @@ WORDS = {
     "micro_batch": {None: "whole batches", ...: "{:,} images at a time"},
     "processes": {1: "one process", ...: "{} processes"},
 }
+# A GPU's cell speaks of the processor's cores as such, and each of its processes has a GPU of its own.
+WORDS_OF_GPUS = {
+    "threads": {
+        1: "one CPU core",
+        "1/2": "half the CPU cores",
+        "1/4": "a quarter of the CPU cores",
+        "1/8": "an eighth of the CPU cores",
+        None: "all CPU cores",
+        ...: "{} CPU threads",
+    },
+    "processes": {1: "one GPU", ...: "{} GPUs"},
+}
 AS_TYPED = "as typed"
+# Letters of a node's name beside a cell.
+MOST_LETTERS = 40
 
 
 def label(cell: Cell) -> str:
     """Return a cell in words from its settings: "GPU, bf16, kernels by hand, epoch in one launch"."""
     # Kernels by hand have a layout of their own.
     told = [name for name in _set_otherwise(cell) if (name, cell.layers) != ("memory_format", "fused")]
-    words = [setting(name, getattr(cell, name)) for name in told]
-    network = [] if cell.model == DEFAULTS["model"] else words[:1]
-    return ", ".join([*network, cell.device.upper(), *(words[len(network) :] or [AS_TYPED])])
+    words = {name: setting(name, getattr(cell, name), cell.device) for name in told}
+    network = [words.pop("model")] if "model" in words else []
+    device = words.pop("processes") if cell.device == "gpu" and "processes" in words else cell.device.upper()
+    return ", ".join([*network, device, *(words.values() or [AS_TYPED])])
 
 
 def is_typed(cell: Cell) -> bool:
@@ -67,9 +85,11 @@ def _set_otherwise(cell: Cell) -> list[str]:
     return [name for name in names if getattr(cell, name) != DEFAULTS[name]]
 
 
-def setting(name: str, value: object) -> str:
-    """Return one column's value in words."""
-    words = WORDS.get(name, {})
+def setting(name: str, value: object, device: str = "cpu") -> str:
+    """Return one column's value in words, as a cell of a device has it."""
+    if name == "model" and is_foreign(value):
+        return without_folder(value)
+    words = (WORDS | (WORDS_OF_GPUS if device == "gpu" else {})).get(name, {})
     shown = COLUMNS[name].empty or "none" if value is None else value
     return words.get(value) or words.get(..., f"{name.replace('_', ' ')} {{}}").format(shown)
 
@@ -79,10 +99,23 @@ def labels(cells: dict[str, Cell], own: dict[str, str]) -> dict[str, str]:
 
     `cells` and `own` are by the cell's name; an imported cell's node is said.
     """
-    said = {name: own.get(name) or _with_node(label(cell), name) for name, cell in cells.items()}
-    alike = Counter(said.values())
-    return {name: words if alike[words] == 1 else f"{words} ({name})" for name, words in said.items()}
+    said = {name: own.get(name) or on_node(label(cell), name) for name, cell in cells.items()}
+    behind = {name: wording.visible(name) for name in cells}
+    while alike := _alike(said):
+        said |= {name: f"{said[name]} ({behind[name]})" for name in alike}
+        # Words with a name behind them may be what the sheet calls another cell: then their places tell them apart.
+        behind = {name: str(place) for place, name in enumerate(cells, start=1)}
+    return said
 
 
-def _with_node(words: str, name: str) -> str:
-    return f"{words} on {node_of(name)}" if node_of(name) else words
+def _alike(said: dict[str, str]) -> list[str]:
+    """Return the names of the cells whose words another cell has too, but for capitals, spaces and forms of letters."""
+    read = {name: " ".join(unicodedata.normalize("NFKC", words).casefold().split()) for name, words in said.items()}
+    count = Counter(read.values())
+    return [name for name, words in read.items() if count[words] > 1]
+
+
+def on_node(words: str, cell: str) -> str:
+    """Return words for a cell, with the node behind them where it was imported."""
+    node = wording.visible(node_of(cell))
+    return f"{words} on {wording.cut(node, MOST_LETTERS)}" if node else words

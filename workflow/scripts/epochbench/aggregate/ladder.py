@@ -84,7 +84,7 @@ def _rung(before: CellSummary, row: CellSummary, by_cell: dict[str, list[Record]
     return Rung(
         cell=row.cell,
         device=row.device,
-        changed=_with_crossing(before, row, [setting(*after) for after in new]),
+        changed=_with_crossing(before, row, [setting(*after, row.device) for after in new]),
         settings=_with_crossing(before, row, told),
         seconds=row.epoch_seconds.estimate,
         factor=speedup_over(by_cell[before.cell], by_cell[row.cell], confidence),

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, fields, replace
 
+from epochbench import wording
 from epochbench.aggregate.summary import CodeVersion, Difference, MachineSummary, NodeValue
 from epochbench.documents import to_dict
 from epochbench.timing.floors import highest
@@ -11,7 +12,9 @@ from epochbench.timing.record import Record
 def hardware(record: Record) -> str:
     """Return the words for what a record was timed on: the GPU, or the CPU and its usable cores."""
     machine = record.machine
-    return machine.gpu.name if machine.gpu else f"{machine.cpu}, {machine.cores_usable} cores"
+    if machine.gpu:
+        return wording.visible(machine.gpu.name).strip() or "GPU"
+    return f"{wording.visible(machine.cpu).strip() or 'CPU'}, {machine.cores_usable} cores"
 
 
 def hardware_used(record: Record) -> str:
@@ -37,8 +40,11 @@ def machines(records: list[Record]) -> list[MachineSummary]:
 
 
 def _machine(record: Record) -> MachineSummary:
-    facts = [field.name for field in fields(MachineSummary) if field.name != "peaks"]
-    return MachineSummary(**{fact: getattr(record.machine, fact) for fact in facts}, peaks=None)
+    facts = {
+        field.name: getattr(record.machine, field.name) for field in fields(MachineSummary) if field.name != "peaks"
+    }
+    named = {name: wording.visible(value) for name, value in facts.items() if isinstance(value, str)}
+    return MachineSummary(**facts | named, peaks=None)
 
 
 def code_versions(records: list[Record]) -> list[CodeVersion]:
@@ -75,3 +81,16 @@ def stack_facts(runs: list[Record], every: list[Record]) -> dict[str, str]:
         ]
     names = dict.fromkeys(name for each in facts for name in each)
     return {name: ", ".join(sorted({each.get(name, "none") for each in facts})) for name in names}
+
+
+def other_software(runs: list[Record], others: list[Record]) -> list[str]:
+    """Return in words in what software and settings two sets of runs differ: "torch 2.11 against 2.15"."""
+    one, other = (stack_facts(side, [*runs, *others]) for side in (runs, others))
+    words = []
+    for name in {**one, **other}:
+        # A variable that was not set is none. A GPU has facts that no CPU has, such as its driver.
+        missing = "none" if "_" in name else None
+        values = one.get(name, missing), other.get(name, missing)
+        if None not in values and values[0] != values[1]:
+            words.append("other protocol" if name == "protocol" else f"{name} {values[0]} against {values[1]}")
+    return words

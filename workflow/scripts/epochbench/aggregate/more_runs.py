@@ -2,41 +2,53 @@
 
 Stein's two-stage rule (1945), for two means: the spread is estimated from the first runs alone, and the interval uses
 that spread whatever comes later. So the number of runs depends on nothing that the interval's centre depends on, and
-stopping costs no coverage (benchmarks/coverage.py).
+stopping costs no coverage. The two cells are those that the first runs chose, and stay so; that the faster of them was
+picked as the fastest of several, its interval allows for (stats.Spread). benchmarks/coverage.py simulates all of it.
 """
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import mean
 
 from epochbench import wording
 from epochbench.aggregate.aggregate import aggregate
 from epochbench.aggregate.baseline import epoch_times
-from epochbench.aggregate.disturbed import counting_by_cell
+from epochbench.aggregate.disturbed import Usual, counting_by_cell, disturbed_by, usual_calibrations
+from epochbench.aggregate.plan import Plan, within
 from epochbench.aggregate.settings import Settings
-from epochbench.files import write_json
 from epochbench.stats import Spread, half_width, spread_of
+from epochbench.timing.cell import is_imported
 from epochbench.timing.record import Record, runs_by_cell
 
 MOST_RUNS = 40
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How many runs each cell has in the end, first ones included, and a sentence that says why."""
-
-    runs: dict[str, int]
-    sentence: str
+NO_SECONDS_LEFT = "timing.more_runs_seconds allows no more"
 
 
 @dataclass(frozen=True)
 class Side:
-    """One cell of a ratio: how its first runs spread, and what a further one takes."""
+    """One cell of a ratio: how its first runs spread, what a further one takes, and whether it can be run here.
+
+    `missing` is how many of its first runs have to be made again, since those that count were disturbed.
+    """
 
     cell: str
     spread: Spread
     run_seconds: float
+    is_here: bool = True
+    missing: int = 0
+
+
+@dataclass(frozen=True)
+class Further:
+    """How many runs count on each side in the end, what the further ones take, and why there are no more of them.
+
+    `added` is how many runs are made of each side, those in the place of disturbed ones included.
+    """
+
+    runs: dict[str, int]
+    added: dict[str, int]
+    seconds: float
+    limits: list[str]
 
 
 def plan_more_runs(records: list[Record], settings: Settings, target: float, budget_seconds: float) -> Plan:
@@ -44,36 +56,61 @@ def plan_more_runs(records: list[Record], settings: Settings, target: float, bud
     headline = aggregate(records, settings, []).headline
     if headline is None:
         return Plan({}, "There is no ratio yet that further runs could sharpen.")
+    chosen = {"baseline": headline.baseline, "best": headline.best}
     timed, counting = runs_by_cell(records), counting_by_cell(records)
-    sides = [_side(name, counting[name]) for name in (headline.baseline, headline.best)]
+    pair = ((headline.baseline, 1), (headline.best, headline.close))
+    usual = usual_calibrations(records)
+    sides = [_side(name, counting[name], close, usual) for name, close in pair]
     if any(side.spread.deviation is None for side in sides):
-        return Plan({}, "A single run of a cell has no spread, so no further runs were planned.")
-    runs, seconds = further_runs(sides, target, budget_seconds, settings.confidence)
+        return Plan({}, "A single run of a cell has no spread, so no further runs were planned.", **chosen)
+    planned = further_runs(sides, target, budget_seconds, settings.confidence)
     # A run that was disturbed has a number too.
-    left_out = {side.cell: len(timed[side.cell]) - side.spread.runs for side in sides}
-    numbers = {cell: count + left_out[cell] for cell, count in runs.items()}
-    return Plan(numbers, _sentence(sides, runs, seconds, target, settings.confidence))
+    numbers = {side.cell: len(timed[side.cell]) + planned.added[side.cell] for side in sides if side.is_here}
+    sentence = _sentence(sides, planned, target, settings.confidence)
+    return Plan(numbers, sentence, **chosen, further=planned.seconds > 0)
 
 
-def further_runs(
-    sides: list[Side], target: float, budget_seconds: float, confidence: float
-) -> tuple[dict[str, int], float]:
-    """Return how many runs each side has in the end, and the seconds that the further ones take.
+def further_runs(sides: list[Side], target: float, budget_seconds: float, confidence: float) -> Further:
+    """Return how many runs each side has in the end.
 
-    Each further run goes where it takes away most variance by the second, until the interval is narrow enough.
+    First come those in the place of disturbed ones: whether they come must not depend on the spread. Each further run
+    goes where it narrows the interval most by the second, among those that the budget still allows.
     """
-    runs, seconds = {side.cell: side.spread.runs for side in sides}, 0.0
-    while _width(sides, runs, confidence) > math.log1p(target):
-        side = max(sides, key=lambda one: _gain(one, runs[one.cell]))
-        if seconds + side.run_seconds > budget_seconds or runs[side.cell] >= MOST_RUNS:
-            break
+    runs, added, seconds = {side.cell: side.spread.runs for side in sides}, {side.cell: 0 for side in sides}, 0.0
+    for side in sides:
+        if seconds + side.missing * side.run_seconds <= budget_seconds:
+            added[side.cell] += side.missing
+            seconds += side.missing * side.run_seconds
+    while (width := _width(sides, runs, confidence)) > math.log1p(target):
+        limits = {side.cell: _limit(side, runs[side.cell], budget_seconds - seconds) for side in sides}
+        gains = {
+            side: (width - _width(sides, runs | {side.cell: runs[side.cell] + 1}, confidence)) / side.run_seconds
+            for side in sides
+            if limits[side.cell] is None
+        }
+        side = max(gains, key=gains.get, default=None)
+        if side is None or gains[side] <= 0:
+            useless = [f"further runs of {side.cell} alone would not narrow it"] if side else []
+            return Further(runs, added, seconds, list(dict.fromkeys([*filter(None, limits.values()), *useless])))
         runs[side.cell] += 1
+        added[side.cell] += 1
         seconds += side.run_seconds
-    return runs, seconds
+    return Further(runs, added, seconds, [])
 
 
-def _side(name: str, runs: list[Record]) -> Side:
-    return Side(name, spread_of(epoch_times(runs)), mean(run.wall_seconds for run in runs))
+def _limit(side: Side, count: int, seconds_left: float) -> str | None:
+    """Return why a side cannot have one run more, None where it can."""
+    if not side.is_here:
+        return f"{side.cell} was not timed here, so that it gets none"
+    if count >= MOST_RUNS:
+        return f"{side.cell} has {MOST_RUNS} runs, and no cell gets more"
+    return NO_SECONDS_LEFT if side.run_seconds > seconds_left else None
+
+
+def _side(name: str, runs: list[Record], close: int, usual: Usual) -> Side:
+    spread, is_here = replace(spread_of(epoch_times(runs)), close=close), not is_imported(name)
+    disturbed = sum(bool(disturbed_by(run, usual)) for run in runs) if is_here else 0
+    return Side(name, spread, mean(run.wall_seconds for run in runs), is_here, disturbed)
 
 
 def _width(sides: list[Side], runs: dict[str, int], confidence: float) -> float:
@@ -81,35 +118,16 @@ def _width(sides: list[Side], runs: dict[str, int], confidence: float) -> float:
     return half_width([replace(side.spread, runs=runs[side.cell]) for side in sides], confidence)
 
 
-def _gain(side: Side, count: int) -> float:
-    """Return how much variance one further run takes away, by the second that it costs."""
-    return side.spread.deviation**2 * (1 / count - 1 / (count + 1)) / side.run_seconds
-
-
-def _sentence(sides: list[Side], runs: dict[str, int], seconds: float, target: float, confidence: float) -> str:
+def _sentence(sides: list[Side], planned: Further, target: float, confidence: float) -> str:
     first = {one.cell: one.spread.runs for one in sides}
-    before, after = (math.expm1(_width(sides, counts, confidence)) for counts in (first, runs))
-    added = [f"{runs[cell] - count} of {cell}" for cell, count in first.items() if runs[cell] > count]
-    goal = f"aim {_within(target)}"
-    if not added and before <= target:
-        return f"The first runs give the headline within {_within(before)}; no more are needed."
-    if not added:
-        allowed = "timing.more_runs_seconds allows no more"
-        return f"The first runs give the headline within {_within(before)} ({goal}); {allowed}."
-    limited = "" if after <= target else ", as far as timing.more_runs_seconds goes"
-    return (
-        f"Further runs: {' and '.join(added)}, about {wording.seconds(seconds, 2)}, to bring the headline from "
-        f"{_within(before)} to {_within(after)} ({goal}){limited}."
-    )
-
-
-def _within(relative: float) -> str:
-    """Write how far an interval reaches: a percentage, or a factor where that says more."""
-    if relative >= 1:
-        return f"a factor of {wording.significant(1 + relative, 2)}"
-    return f"\N{PLUS-MINUS SIGN}{wording.significant(relative * 100, 2)} %"
-
-
-def write_plan(path: str | Path, plan: Plan) -> None:
-    """Write a plan as JSON."""
-    write_json(path, {"runs": plan.runs, "sentence": plan.sentence})
+    before, after = (math.expm1(_width(sides, counts, confidence)) for counts in (first, planned.runs))
+    added = [f"{count} of {cell}" for cell, count in planned.added.items() if count]
+    limited = f"; {'; '.join(planned.limits)}" if planned.limits else ""
+    if added:
+        return (
+            f"Further runs: {' and '.join(added)}, about {wording.seconds(planned.seconds, 2)}, planned to bring the "
+            f"headline from {within(before)} to {within(after)} (aim {within(target)}){limited}."
+        )
+    if limited:
+        return f"The first runs give the headline within {within(before)} (aim {within(target)}){limited}."
+    return f"The first runs give the headline within {within(before)}; no more are needed."

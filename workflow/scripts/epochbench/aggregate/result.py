@@ -9,10 +9,11 @@ from epochbench.aggregate.machines import stack_facts
 from epochbench.aggregate.plain import short_name
 from epochbench.aggregate.summary import CellSummary, Summary
 from epochbench.errors import BenchmarkError
+from epochbench.foreign import is_file, without_folder
 from epochbench.records.contradictions import started
 from epochbench.stats import Interval
 from epochbench.timing.cell import DEFAULTS, Cell
-from epochbench.timing.protocol import Protocol
+from epochbench.timing.protocol import DEVICE, Protocol
 from epochbench.timing.record import Record
 from epochbench.timing.stack import VARIABLES
 
@@ -146,10 +147,24 @@ def result_of(pair: Pair, file: str, digest: str, known_code: frozenset[str]) ->
     )
 
 
-def _work(baseline: Record) -> Work:
-    data, cell = baseline.dataset, baseline.cell
-    parameters = baseline.training.parameters
-    return Work(data.fingerprint, data.train_images, shown(cell.model), parameters, cell.batch_size, set_by(cell))
+def _work(first: Record) -> Work:
+    data, parameters = first.dataset, first.training.parameters
+    return Work(
+        data.fingerprint, data.train_images, _network(first), parameters, first.cell.batch_size, _baseline(first)
+    )
+
+
+def _network(record: Record) -> str:
+    """Return what a table calls its network; of a user's own file with its digest, since others may call theirs so."""
+    own = record.network is not None and is_file(record.cell.model)
+    digest = f" ({record.network.source.rpartition('SHA-256 ')[2][:8]})" if own else ""
+    return shown(without_folder(record.cell.model), MOST_LETTERS - len(digest)) + digest
+
+
+def _baseline(record: Record) -> str:
+    """Return what a baseline's row of the sheet sets, and where its images begin, if not on the device."""
+    where = f"images that begin in the {record.protocol.residency}'s memory"
+    return ", ".join(filter(None, [set_by(record.cell), where if record.protocol.residency != DEVICE else ""]))
 
 
 def _asked(protocol: Protocol) -> str:

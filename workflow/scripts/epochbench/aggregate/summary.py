@@ -45,6 +45,31 @@ class TrySummary:
 
 
 @dataclass(frozen=True)
+class ToAccuracy:
+    """How long a cell trained until a test accuracy; starting, loading, compiling and evaluating stand apart."""
+
+    accuracy: float  # test accuracy that was asked for, as a share
+    runs: int  # runs that were asked for it
+    reached: int  # of them, those that got there
+    seconds: Interval  # training, s: geometric mean of the runs; from below, without an interval, where one missed it
+    epochs: float  # mean over the runs
+    fewest_epochs: int  # of all runs
+    most_epochs: int  # of all runs
+    allowed_epochs: int  # at which a run gave up
+    last_accuracy: float  # after the last epoch, as a share, mean over the runs
+    evaluation_seconds: float  # all evaluations on the way, which seconds do not hold, mean over the runs, s
+    gpu_joules: float | None  # of the training, by the accelerator's own counter, mean over the runs, J
+    cpu_joules: float | None  # of the training, of all processor packages, mean over the runs, J
+    others_share: float  # of the job's cores, what others took meanwhile, the most of all runs, 0 to 1
+    speedup: Interval | None  # how many times sooner than the baseline; None where a run of either missed it
+
+    @property
+    def is_known(self) -> bool:
+        """Tell whether every run got there, so that the seconds are no mere bound."""
+        return self.reached == self.runs
+
+
+@dataclass(frozen=True)
 class CellSummary:
     """What the runs of one cell say together."""
 
@@ -89,6 +114,7 @@ class CellSummary:
     cpu_joules_per_epoch: float | None  # of all processor packages, J
     cost_per_epoch: float | None  # in the settings' currency; None without a price
     tries: list[TrySummary]  # every timing of every run; empty where records before version 4 have none
+    to_accuracy: ToAccuracy | None = None  # None where no accuracy was asked for
 
     @property
     def disturbed_runs(self) -> int:
@@ -130,6 +156,7 @@ class Headline:
     speedup: Interval  # how many times faster the best is than the baseline
     plain: str  # both ratios in words that need no knowledge of cells
     sentence: str  # the comparison in words: hardware, number of devices and precision of both sides
+    close: int  # cells, the best included, that it was picked from as its first runs tell; 1 where none is close
     fair: Fair | None  # None where the fastest CPU cell is one of the two
     equal_precision: list[EqualPrecision]  # one for each precision that both sides have
     replay: dict[str, float]  # the speedup by each other estimator, over all epochs
@@ -138,7 +165,14 @@ class Headline:
     def details(self) -> list[str]:
         """Return the sentences below the plain one: each ratio with its interval, cells and precision."""
         fair = [f"Against the best CPU cell: {self.fair.sentence}"] if self.fair else []
-        return [self.sentence, *fair, *(one.sentence for one in self.beside)]
+        return [self.sentence, *self._picked(), *fair, *(one.sentence for one in self.beside)]
+
+    def _picked(self) -> list[str]:
+        """Return a sentence where the best is the fastest of cells that its first runs do not tell apart."""
+        if self.close == 1 or self.speedup.low is None:
+            return []
+        picked = f"{self.best} is the fastest of {self.close} cells that its first runs do not tell apart"
+        return [f"{picked}, which its interval allows for."]
 
     @property
     def beside(self) -> list[EqualPrecision]:
@@ -261,6 +295,11 @@ class Summary:
     notes: list[str]  # what must be said beside every result
     answer: list[str]  # the answer in two lines; the second is empty where there is nothing more to say
     schema_version: int = SUMMARY_VERSION  # of this file
+
+    @property
+    def has_intervals(self) -> bool:
+        """Tell whether any cell has an interval: a single run has none."""
+        return any(row.epoch_seconds.low is not None for row in self.cells)
 
     @property
     def labels(self) -> dict[str, str]:

@@ -10,6 +10,7 @@ from epochbench.documents import to_dict
 from epochbench.files import write_text
 from epochbench.timing.cell import COLUMNS, REQUIRED
 from epochbench.timing.record import Record
+from epochbench.wording import visible
 
 
 def write_tables(folder: str | Path, records: list[Record], summary: Summary) -> None:
@@ -36,9 +37,9 @@ def _epochs(record: Record) -> list[dict]:
             "epoch": number,
             "epoch_seconds": wall,
             "event_seconds": event,
-            "dataset": record.dataset.name,
+            "dataset": visible(record.dataset.name),
             "synthetic": record.dataset.synthetic,
-            "node": record.machine.node,
+            "node": visible(record.machine.node),
         }
         for number, (wall, event) in enumerate(zip(times.epoch_seconds, events, strict=True), start=1)
     ]

@@ -13,10 +13,12 @@ A network with layers `fused` has a whole training step written by hand, and wit
 
     to_blocks(images)       images, float32 [n, *shape], as the step reads them
     fused_step(network, rate, momentum, batch_size)
-                            an object with `step(blocks, labels)`, which updates the network's own parameters and
-                            returns the mean loss, and `tensors()`, all that a step leaves for the next
+                            an object with `step(blocks, labels)`, which updates the network's own parameters by plain
+                            SGD and returns the mean loss, `tensors()`, all that a step leaves for the next, and
+                            `start_over()`, which takes up changed parameters with no momentum
 
-A file whose name begins with an underscore is no network; it holds what several of them share.
+A file whose name begins with an underscore is no network; it holds what several of them share. Networks that are no
+file here, torchvision's and those in files of a user's own, are told of in foreign.py.
 """
 
 import ast
@@ -24,12 +26,17 @@ import importlib
 from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
+from epochbench import foreign
 from epochbench.errors import BenchmarkError
+from epochbench.files import digest_of
+from epochbench.foreign import is_file, is_foreign
 
 FOLDER = Path(__file__).parent
 DEFAULT_WAYS = {"LAYERS": ("published",), "MEMORY_FORMATS": ("contiguous",)}
+# Of any network of torch's own modules, whoever wrote it.
+WAYS_OF_FOREIGN = DEFAULT_WAYS | {"MEMORY_FORMATS": ("contiguous", "channels_last")}
 
 
 def names() -> tuple[str, ...]:
@@ -37,13 +44,46 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in FOLDER.glob("[a-z]*.py")))
 
 
-def load(name: str) -> ModuleType:
-    """Import a network's file, which imports torch."""
-    return importlib.import_module(f"{__name__}.{name}")
+def load(name: str) -> ModuleType | SimpleNamespace:
+    """Import a network's file, which imports torch, and return what has its `build`."""
+    return _build_foreign(name) if is_foreign(name) else importlib.import_module(f"{__name__}.{name}")
+
+
+@cache
+def _build_foreign(name: str) -> SimpleNamespace:
+    factory = foreign.load(name)
+    return SimpleNamespace(build=lambda shape, classes, layers, memory_format: factory(classes, shape), factory=factory)
+
+
+def contents(name: str) -> list[tuple[str, bytes]]:
+    """Return the files that decide a network, each with its name, or torchvision's version."""
+    if is_foreign(name):
+        return foreign.contents(name)
+    return [(str(path.relative_to(FOLDER.parent)), path.read_bytes()) for path in sources(name)]
+
+
+def described(name: str) -> str:
+    """Return where a network comes from: its files, each with its SHA-256, or torchvision's version."""
+    if is_foreign(name) and not is_file(name):
+        return f"torchvision {foreign.torchvision_version()}"
+    path = foreign.split(name)[0] if is_file(name) else f"networks/{name}.py"
+    files = sorted(sources(name), key=lambda file: file.name != Path(path).name)
+    digests = [f"{Path(path).parent / file.name}: SHA-256 {digest_of(file, 'sha256')}" for file in files]
+    return "; ".join(digests)[:500]
+
+
+def defined_at(name: str) -> str:
+    """Return the file and line at which the factory of a user's own network is defined, as far as reading tells."""
+    path, factory = foreign.split(name)
+    tree = foreign.parsed(foreign.located(name), path)
+    lines = [node.lineno for node in tree.body if getattr(node, "name", None) == factory]
+    return f"{path}, line {lines[0]}" if lines else path
 
 
 def sources(name: str) -> list[Path]:
-    """Return the file of a network, and every file of this folder that it imports, directly or through others."""
+    """Return the file of a network, and every file of its folder that it imports, directly or through others."""
+    if is_foreign(name):
+        return foreign.sources(name)
     reached, waiting = set(), {FOLDER / f"{name}.py"}
     while waiting:
         path = waiting.pop()
@@ -56,10 +96,13 @@ def sources(name: str) -> list[Path]:
 def declared(name: str) -> dict[str, tuple[str, ...]]:
     """Return a network's constants LAYERS and MEMORY_FORMATS without running its file.
 
-    Raises BenchmarkError where the file is no Python, or where a constant is no tuple of words.
+    Raises BenchmarkError where there is no such file, where it is no Python, or where a constant is no tuple of words.
     """
+    if is_foreign(name):
+        foreign.check(name)
+        return WAYS_OF_FOREIGN
     constants = {}
-    for statement in _parsed(FOLDER / f"{name}.py").body:
+    for statement in foreign.parsed(FOLDER / f"{name}.py", f"networks/{name}.py").body:
         if isinstance(statement, ast.Assign | ast.AnnAssign):
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
             constants |= {target.id: statement.value for target in targets if isinstance(target, ast.Name)}
@@ -80,13 +123,6 @@ def declared_by_any(constant: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(ways))
 
 
-def _parsed(path: Path) -> ast.Module:
-    try:
-        return ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError) as error:
-        raise BenchmarkError(f"networks/{path.name}: not readable as Python ({error})") from error
-
-
 def _words(name: str, key: str, value: ast.expr | None) -> tuple[str, ...]:
     try:
         words = ast.literal_eval(value)
@@ -102,7 +138,7 @@ def _imported(path: Path) -> set[Path]:
     """Return the files of this folder that one of them imports, wherever in it the import stands."""
     package = ".".join((__name__, *path.relative_to(FOLDER).parent.parts))
     modules = set()
-    for node in ast.walk(_parsed(path)):
+    for node in ast.walk(foreign.parsed(path, f"networks/{path.name}")):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

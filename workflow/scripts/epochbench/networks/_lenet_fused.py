@@ -525,6 +525,12 @@ class FusedStep:
         """Return all that a step leaves for the next: weights, momenta, and the weights' packed copies."""
         return [*self.parameters, *self.velocities, *self.packed]
 
+    def start_over(self) -> None:
+        """Train on from the parameters as something else has set them, as if no step had been taken."""
+        for velocity in self.velocities:
+            velocity.zero_()
+        self.refresh()
+
     def refresh(self) -> None:
         """Write the packed copies anew from the parameters, which something else has changed."""
         conv1, _, conv2, _, dense1, _, dense2, _, dense3, _ = self.parameters

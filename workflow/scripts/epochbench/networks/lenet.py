@@ -18,6 +18,8 @@ MEMORY_FORMATS = ("contiguous", "channels_last", "onednn", "blocks")
 PUBLISHED_PARAMETERS = 39_558
 PUBLISHED_DATA = ((3, 32, 32), 10)
 KERNEL = 5
+# Two convolutions, each pooled by two, leave one pixel of it.
+SMALLEST = 16
 
 
 def build(shape: tuple[int, int, int], classes: int, layers: str, memory_format: str) -> nn.Sequential:
@@ -27,6 +29,8 @@ def build(shape: tuple[int, int, int], classes: int, layers: str, memory_format:
     the network as published, which then holds the weights that `fused_step` trains.
     """
     channels, height, width = shape
+    if min(height, width) < SMALLEST:
+        raise BenchmarkError(f"model lenet needs images of {SMALLEST}x{SMALLEST} or more, these have {height}x{width}")
     first, second = nn.Conv2d(channels, 16, KERNEL), nn.Conv2d(16, 8, KERNEL)
     opaque = memory_format == "onednn"
     network = nn.Sequential(

@@ -20,6 +20,7 @@ from epochbench.files import to_json, write_bytes
 from epochbench.records.store import MAX_RECORD_BYTES, parse_json, to_record
 from epochbench.timing.cell import is_imported
 from epochbench.timing.record import Record, checksum, seal
+from epochbench.wording import visible
 
 EXPORT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -218,12 +219,13 @@ def _machines_of_nodes(records: list[Record]) -> Machines:
 
 
 def _renamed(record: Record, machines: Machines) -> Record:
-    if is_imported(record.cell.cell):
-        return seal(record)
+    cell = visible(record.cell.cell)
+    if is_imported(cell):
+        return seal(replace(record, cell=replace(record.cell, cell=cell)))
     node = re.sub(r"[^a-z0-9.-]+", "-", record.machine.node.lower()).strip("-")[:60] or "elsewhere"
     if len(machines[record.machine.node, record.cell.device]) > 1:
         node += f"-{record.machine.fingerprint[:4]}"
-    return seal(replace(record, cell=replace(record.cell, cell=f"{record.cell.cell}@{node}")))
+    return seal(replace(record, cell=replace(record.cell, cell=f"{cell}@{node}")))
 
 
 def _differences(path: str, records: list[Record], own: list[Record]) -> list[str]:

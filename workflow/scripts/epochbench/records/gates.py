@@ -65,9 +65,20 @@ def work_done(record: Record) -> Verdict:
         return False, (
             f"{evidence.counted_steps} steps on {evidence.counted_images} images were taken, {steps} on {images} asked."
         )
+    until = record.until_accuracy
+    asked = record.dataset.train_images * len(until.epoch_seconds) if until else 0
+    if until and until.counted_images != asked:
+        return False, f"Until the accuracy {until.counted_images} images were trained on, {asked} asked."
     if evidence.parameters_moved < 1:
         return False, f"Only {evidence.parameters_moved:.0%} of the parameters changed while the clock ran."
-    return True, f"{steps} steps on {images} images, and every parameter moved."
+    return True, f"{steps} steps on {images} images, and every parameter moved{_but_unreached(record)}."
+
+
+def _but_unreached(record: Record) -> str:
+    """Name some of the parameters that no gradient reaches; nothing moves them, and nothing should."""
+    names = [] if record.network is None else record.network.unreached
+    shown = ", ".join(name[:60] for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f" but {shown}, which no gradient reaches" if names else ""
 
 
 def possible(record: Record) -> Verdict:
@@ -150,7 +161,8 @@ def _undisturbed(record: Record) -> Verdict:
 def _share_of_others(record: Record) -> float:
     """Return the share of the usable cores' time that other processes took while the clock ran."""
     available = record.evidence.outer_seconds * record.machine.cores_usable
-    return (record.conditions.other_cpu_seconds or 0.0) / available
+    # Older records under a quota counted every core that they might have run on.
+    return min(1.0, (record.conditions.other_cpu_seconds or 0.0) / available)
 
 
 def untouched(record: Record) -> Verdict:

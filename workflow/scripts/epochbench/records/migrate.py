@@ -92,5 +92,11 @@ def _limit_from_version_3(old: dict) -> dict:
     return renamed | {"launches_per_epoch": None, "operators": []}
 
 
+def _from_version_4(old: dict) -> dict:
+    later = {"optimizer": "sgd", "weight_decay": 0.0, "fused": "auto", "until_accuracy": 0.0, "until_epochs": 100}
+    later["residency"] = "device"
+    return old | {"schema_version": 5, "protocol": old["protocol"] | later, "until_accuracy": None, "network": None}
+
+
 # From version 1 to 2, from 2 to 3, and so on.
-STEPS = (_from_version_1, _from_version_2, _from_version_3)
+STEPS = (_from_version_1, _from_version_2, _from_version_3, _from_version_4)

@@ -2,26 +2,41 @@
 
 from epochbench.records.gates import HARD, SOFT
 from epochbench.stats import relative_spread
-from epochbench.timing.record import Finding, Record, Stack
+from epochbench.timing.record import Finding, Record
+from epochbench.timing.stack import is_variable
 
 MAX_RUN_SPREAD = 0.1
 
 
 def one_stack(records: list[Record]) -> Finding:
-    """All runs of a cell were timed with the same software and settings: torch, CUDA, driver, Python, protocol."""
-    stacks = [record.stack for record in records]
-    if None in stacks:
-        return Finding("one stack", HARD, None, "A record does not say what software it was timed with.")
-    facts = {key: list(dict.fromkeys(stack.facts.get(key, "none") for stack in stacks)) for key in _keys(stacks)}
-    differing = [f"{key} {' and '.join(values)}" for key, values in facts.items() if len(values) > 1]
-    sentence = f"Runs with {'; '.join(differing)}: delete the older ones and run again."
-    if not differing:
-        sentence = f"All runs with torch {stacks[0].facts.get('torch', 'unknown')} and the same settings."
-    return Finding("one stack", HARD, not differing, sentence)
+    """All runs of a cell were timed with the same software and settings: torch, CUDA, driver, Python, protocol.
+
+    Of records before version 4 the versions are known, and not the settings.
+    """
+    stacks = [record.stack for record in records if record.stack]
+    whole = len(stacks) == len(records)
+    facts = [stack.facts for stack in stacks] if whole else [_versions(record) for record in records]
+    differing = [f"{key} {' and '.join(values)}" for key, values in _values(facts).items() if len(values) > 1]
+    if differing:
+        sentence = f"Runs with {'; '.join(differing)}: delete the older ones and run again."
+        return Finding("one stack", HARD, False, sentence)
+    said = f"All runs with torch {facts[0].get('torch', 'unknown')}"
+    if whole:
+        return Finding("one stack", HARD, True, f"{said} and the same settings.")
+    return Finding("one stack", HARD, None, f"{said}; an older record does not say with what settings.")
 
 
-def _keys(stacks: list[Stack]) -> list[str]:
-    return list(dict.fromkeys(key for stack in stacks for key in stack.facts))
+def _versions(record: Record) -> dict[str, str]:
+    machine = record.machine
+    driver = {"driver": machine.gpu.driver or "unknown"} if machine.gpu else {}
+    return {"Python": machine.python, "torch": machine.torch, "CUDA": machine.cuda or "none"} | driver
+
+
+def _values(facts: list[dict[str, str]]) -> dict[str, list[str]]:
+    """Return the different values of each fact: a variable that is not named was not set, another fact is unknown."""
+    names = dict.fromkeys(name for each in facts for name in each)
+    told = {name: [each.get(name, "none" if is_variable(name) else None) for each in facts] for name in names}
+    return {name: list(dict.fromkeys(value for value in told[name] if value is not None)) for name in names}
 
 
 def repeatable(samples: list[list[float]], disturbed: int) -> Finding:
@@ -30,7 +45,11 @@ def repeatable(samples: list[list[float]], disturbed: int) -> Finding:
     if spread is None:
         return Finding("repeatable", SOFT, None, "A single run has nothing to agree with.")
     if disturbed:
-        return Finding("repeatable", SOFT, None, f"Not judged: {disturbed} runs were disturbed.")
-    sentence = f"The runs' medians spread by {spread:.1%} (at most {MAX_RUN_SPREAD:.0%})"
+        return Finding(
+            "repeatable", SOFT, None, f"Not judged: {disturbed} of the {len(samples)} runs that count were disturbed."
+        )
+    sentence = (
+        f"The medians of the {len(samples)} runs that count spread by {spread:.1%} (at most {MAX_RUN_SPREAD:.0%})"
+    )
     unexplained = "" if spread <= MAX_RUN_SPREAD else ", and no condition explains it"
     return Finding("repeatable", SOFT, spread <= MAX_RUN_SPREAD, f"{sentence}{unexplained}.")

@@ -3,7 +3,6 @@
 from epochbench import wording
 from epochbench.aggregate.summary import CellSummary, Summary
 from epochbench.records import gates
-from epochbench.stats import Interval
 from epochbench.timing.cell import COLUMNS, REQUIRED
 
 UNKNOWN = "unknown"
@@ -28,22 +27,15 @@ def _cell_row(row: CellSummary) -> dict[str, str]:
         "cell": row.cell,
         "device": row.device.upper(),
         "epoch": wording.interval_seconds(row.epoch_seconds),
-        "interval": _interval(row.epoch_seconds),
+        "interval": wording.interval_of_seconds(row.epoch_seconds),
         "minimum": wording.seconds(row.minimum_seconds),
         "epochs": f"{row.epochs} in {row.runs} runs",
-        "images/s": wording.count(row.images_per_second),
+        "images/s": wording.significant(row.images_per_second, wording.digits_supported(row.epoch_seconds)),
         "speedup": "baseline" if is_base else ratio,
         "verdict": "" if is_base else row.verdict or "",
         "accuracy": f"{row.test_accuracy * 100:.1f} %",
         "flags": "; ".join(row.flags),
     }
-
-
-def _interval(typical: Interval) -> str:
-    if typical.low is None:
-        return "one run"
-    digits = wording.digits_supported(typical)
-    return f"{wording.seconds(typical.low, digits)} {wording.MINUS} {wording.seconds(typical.high, digits)}"
 
 
 def settings_rows(summary: Summary) -> list[dict[str, str]]:

@@ -1,17 +1,15 @@
 """The figure of a comparison with an export: how many times as fast each cell is now."""
 
-import textwrap
-
 import matplotlib.pyplot as plt
 
 from epochbench import wording
 from epochbench.aggregate.compare import Comparison
+from epochbench.report.lettering import drawn_names
 from epochbench.report.style import (
     COLOURS,
     GREY,
     INK,
     PHONE_INCHES,
-    ROW_INCHES,
     RULE,
     WIDTH_INCHES,
     Figure,
@@ -20,11 +18,13 @@ from epochbench.report.style import (
     phone_rows,
     plain_log_axis,
     row_above,
+    row_inches,
     themed,
     value_beside,
 )
 
 AXIS = "times as fast as then (log scale): right of 1x is faster now"
+LABEL_INCHES, LABEL_POINTS, LABEL_LINES = 3.3, 9.2, 4
 INKS = {"FASTER": COLOURS["cpu"], "SLOWER": COLOURS["gpu"]}
 
 
@@ -38,22 +38,28 @@ def draw_changes(comparisons: list[Comparison]) -> Figure | None:
 
 
 def _wide(compared: list[Comparison]):
-    figure, axes = plt.subplots(figsize=(WIDTH_INCHES, 1 + ROW_INCHES * len(compared)), layout="constrained")
+    names = drawn_names(_names(compared), LABEL_INCHES, LABEL_POINTS, LABEL_LINES)
+    height = 1 + row_inches(names, LABEL_POINTS) * len(compared)
+    figure, axes = plt.subplots(figsize=(WIDTH_INCHES, height), layout="constrained")
     for position, one in enumerate(compared):
         interval_mark(axes, position, one.ratio, INKS.get(one.verdict, GREY))
         value_beside(axes, position, one.ratio.high or one.ratio.estimate, _value(one))
-    axes.set_yticks(range(len(compared)), ["\n".join(textwrap.wrap(one.label, 44)) for one in compared])
+    axes.set_yticks(range(len(compared)), names, fontsize=LABEL_POINTS)
     _frame(axes, compared, WIDTH_INCHES * 0.6, 1.25)
     return figure
 
 
 def _narrow(compared: list[Comparison]):
-    figure, axes, names = phone_rows(one.label for one in compared)
+    figure, axes, names = phone_rows(_names(compared), [_value(one) for one in compared])
     for position, (name, one) in enumerate(zip(names, compared, strict=True)):
         interval_mark(axes, position, one.ratio, INKS.get(one.verdict, GREY))
         row_above(axes, position, name, _value(one), INK)
     _frame(axes, compared, PHONE_INCHES, 1.0)
     return figure
+
+
+def _names(compared: list[Comparison]) -> list[tuple[str, str]]:
+    return [(one.label, one.cell) for one in compared]
 
 
 def _value(one: Comparison) -> str:

@@ -89,7 +89,7 @@ def write_comparison(comparisons: list[Comparison], outcome: Outcome, base: str 
         alternative="How many times as fast each cell is now, with its interval; the table below has every number.",
         explanation=HOW_TO_READ_CHANGES,
         rows=rows,
-        labels={one.cell: one.label for one in comparisons},
+        words=[one.label for one in comparisons],
     )
     write_text(folder / "comparison.html", render_short_page(page))
 
@@ -97,25 +97,28 @@ def write_comparison(comparisons: list[Comparison], outcome: Outcome, base: str 
 def write_history(history: History, folder: str | Path) -> None:
     """Write history.svg, history.md and history.html."""
     folder, rows = Path(folder), history_rows(history)
+    folder.mkdir(parents=True, exist_ok=True)
     figure = draw_history(history, folder / "history.svg")
     write_text(folder / "history.md", f"# History\n\n{markdown_table(rows)}\n")
     page = ShortPage(
         title="Epoch times over many exports",
-        remarks=_without_line(history),
+        remarks=[*_without_line(history), *(f"Left out: {line}." for line in history.left_out)],
         figure=figure,
         alternative="The epoch time of every cell in every export, oldest first; the table below has every number.",
         explanation=HOW_TO_READ_HISTORY,
         rows=rows,
-        labels={one.cell: one.label for one in history.series},
+        words=[one.label for one in history.series],
     )
     write_text(folder / "history.html", render_short_page(page))
 
 
 def _without_line(history: History) -> list[str]:
-    """Return in words how many cells have no line in the figure; nothing where all have one."""
+    """Return in words how many series have no line in the figure; nothing where all have one."""
     count = len(history.series) - len(drawn_series(history))
     return (
-        [f"{count} of {len(history.series)} cells stand in a single export, and in the table alone."] if count else []
+        [f"{count} of {len(history.series)} lines would have a single point; they stand in the table alone."]
+        if count
+        else []
     )
 
 

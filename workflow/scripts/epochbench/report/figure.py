@@ -1,6 +1,5 @@
 """The figure: epoch time of every cell with all samples and the interval, and the speedup beside it."""
 
-import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,14 +10,14 @@ import seaborn as sns
 
 from epochbench import wording
 from epochbench.aggregate.summary import CellSummary, Summary
-from epochbench.report.references import Reference, scaled_references
+from epochbench.report.lettering import drawn_names, in_lines
+from epochbench.report.references import PUBLISHED_SHAPE, Reference, scaled_references
 from epochbench.report.style import (
     COLOURS,
     EDGE,
     EPOCH_AXIS,
     PAPER,
     PHONE_INCHES,
-    ROW_INCHES,
     RULE,
     SOFT,
     WIDTH_INCHES,
@@ -28,6 +27,7 @@ from epochbench.report.style import (
     phone_rows,
     plain_log_axis,
     row_above,
+    row_inches,
     save,
     themed,
     value_beside,
@@ -40,7 +40,8 @@ SPREAD_ROWS = 0.3
 DOT_AREA = 10
 MOST_DOTS = 2000
 PUBLISHED_IMAGES = 50_000
-LABEL_WIDTH = 34
+LABEL_INCHES, LABEL_POINTS, LABEL_LINES = 2.6, 9.2, 4
+HARDWARE_LETTERS = 34
 DOTS = "epochs"
 
 
@@ -52,30 +53,33 @@ def draw_speedup(summary: Summary, epochs: pd.DataFrame, published: list[dict], 
     """
     cells, references = _rows(summary, published)
     samples = epochs[epochs["cell"].isin([row.cell for row in cells])]
+    names = row_labels(cells)
     with themed():
-        height = 1.9 + ROW_INCHES * (len(cells) + len(references))
+        height = 1.9 + row_inches(names, LABEL_POINTS) * (len(cells) + len(references))
         figure, (times, ratios) = plt.subplots(
             1, 2, sharey=True, figsize=(WIDTH_INCHES, height), width_ratios=(3, 2), layout="constrained"
         )
         figure.get_layout_engine().set(wspace=0.06)
         _draw_times(times, cells, samples, references)
         _draw_ratios(ratios, cells)
-        _label_rows(times, row_labels(cells), cells, references)
+        _label_rows(times, names, cells, references)
         titles = {DOTS: _titles(cells, samples)} if len(samples) <= MOST_DOTS else {}
         on_page = with_titles(as_svg(figure, keep=True), titles)
         figure.set_layout_engine("constrained", wspace=0.06)
-        _title(figure, summary)
+        _title(figure, summary, has_dots=len(samples) > 0)
         save(figure, paths, titles)
     return Figure(on_page, _for_phones(cells, references))
 
 
 def _for_phones(cells: list[CellSummary], references: list[Reference]) -> str:
     """Return the figure as SVG for a narrow screen: each row's name, time and ratio above its mark, without samples."""
-    names = [row.label for row in cells] + [f"{each.label} (published)" for each in references]
+    names = [(row.label, row.cell) for row in cells] + [
+        (f"{each.label} (published)", each.label) for each in references
+    ]
     marks = [(row.epoch_seconds, COLOURS[row.device], _time_and_ratio(row)) for row in cells]
     marks += [_published_mark(reference) for reference in references]
     with themed():
-        figure, axes, names = phone_rows(names)
+        figure, axes, names = phone_rows(names, [text for *_, text in marks])
         for position, (name, (typical, colour, text)) in enumerate(zip(names, marks, strict=True)):
             interval_mark(axes, position, typical, colour)
             row_above(axes, position, name, text, colour)
@@ -114,15 +118,16 @@ def row_labels(cells: list[CellSummary]) -> list[str]:
     kinds = {}
     for row in cells:
         kinds.setdefault(row.device, set()).add(row.hardware)
+    names = drawn_names([(row.label, row.cell) for row in cells], LABEL_INCHES, LABEL_POINTS, LABEL_LINES)
     return [
-        "\n".join(textwrap.wrap(row.label, LABEL_WIDTH, max_lines=3, placeholder=" …"))
-        + (f"\n{textwrap.shorten(row.hardware, 34, placeholder=' ...')}" if len(kinds[row.device]) > 1 else "")
-        for row in cells
+        f"{name}\n{wording.cut(row.hardware, HARDWARE_LETTERS)}" if len(kinds[row.device]) > 1 else name
+        for name, row in zip(names, cells, strict=True)
     ]
 
 
 def _draw_times(axes, cells: list[CellSummary], samples: pd.DataFrame, references: list[Reference]) -> None:
-    _draw_epochs(axes, [row.cell for row in cells], samples)
+    if len(samples):
+        _draw_epochs(axes, [row.cell for row in cells], samples)
     for position, row in enumerate(cells):
         typical = row.epoch_seconds
         interval_mark(axes, position, typical, COLOURS[row.device])
@@ -181,7 +186,7 @@ def _ratio_label(ratio: Interval) -> str:
 
 def _label_rows(axes, names: list[str], cells: list[CellSummary], references: list[Reference]) -> None:
     labels = names + [f"{reference.label} (published)" for reference in references]
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), labels, fontsize=LABEL_POINTS)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     colours = [COLOURS[row.device] for row in cells] + [COLOURS["published"]] * len(references)
     for label, colour in zip(axes.get_yticklabels(), colours, strict=True):
@@ -190,23 +195,38 @@ def _label_rows(axes, names: list[str], cells: list[CellSummary], references: li
         axes.axhline(len(cells) - 0.5, color=EDGE, linewidth=0.8, linestyle=(0, (4, 3)))
 
 
-def _title(figure, summary: Summary) -> None:
+def _title(figure, summary: Summary, *, has_dots: bool) -> None:
     title = summary.headline.plain if summary.headline else "Epoch times"
-    figure.suptitle("\n".join(textwrap.wrap(title, 96)), x=0.01, ha="left", fontsize=12, fontweight="bold")
-    figure.supxlabel("\n".join(textwrap.wrap(caption(summary), 138)), x=0.01, ha="left", fontsize=8, color=SOFT)
+    figure.suptitle(
+        _across(title, 12, bold=True),
+        x=0.01,
+        ha="left",
+        fontsize=12,
+        fontweight="bold",
+    )
+    figure.supxlabel(_across(caption(summary, has_dots=has_dots), 8), x=0.01, ha="left", fontsize=8, color=SOFT)
 
 
-def caption(summary: Summary) -> str:
+def _across(text: str, points: float, *, bold: bool = False) -> str:
+    return "\n".join(in_lines(text, WIDTH_INCHES * 0.97, points, bold=bold))
+
+
+def caption(summary: Summary, *, has_dots: bool = True) -> str:
     """Return the line under the figure: the data, the hardware, what the marks are, and what must be said."""
     data = summary.dataset
     kind = "SYNTHETIC images" if data.synthetic else "images"
     hardware = "; ".join(dict.fromkeys(row.hardware for row in summary.cells))
     images = f"{wording.count(data.train_images)} {kind} an epoch ({data.name})"
-    return " ".join([f"{images}, on {hardware}.", marks_in_words(summary), *summary.notes])
+    return " ".join([f"{images}, on {hardware}.", marks_in_words(summary, has_dots=has_dots), *summary.notes])
 
 
-def marks_in_words(summary: Summary) -> str:
+def marks_in_words(summary: Summary, *, has_dots: bool = True) -> str:
     """Return what the figure's marks are."""
-    confidence = wording.percent(summary.settings.confidence)
+    bars = (
+        f" Bars: {wording.percent(summary.settings.confidence)} intervals over runs." if summary.has_intervals else ""
+    )
     scaled = ", scaled to as many images." if summary.dataset.train_images != PUBLISHED_IMAGES else "."
-    return f"Small dots: every timed epoch. Bars: {confidence} intervals over runs. Diamonds: published{scaled}"
+    told = f"{'Small dots: every timed epoch.' if has_dots else ''}{bars}".strip()
+    if summary.dataset.image_shape != PUBLISHED_SHAPE:
+        return told
+    return f"{told} Diamonds: published{scaled}".strip()

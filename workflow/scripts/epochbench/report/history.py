@@ -1,19 +1,25 @@
 """The figure of the cells' epoch times over many exports."""
 
-import textwrap
 from collections import Counter
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import seaborn as sns
 
 from epochbench.aggregate.history import History, Series
+from epochbench.report.lettering import POINTS_PER_INCH, drawn_names, in_lines, inches_of
 from epochbench.report.style import (
     EPOCH_AXIS,
     GREY,
+    INK,
+    LINE_HEIGHT,
+    MARKERS,
     PHONE_INCHES,
+    PHONE_POINTS,
     RULE,
+    SERIES,
+    SOFT,
     WIDTH_INCHES,
     Figure,
     as_svg,
@@ -22,10 +28,11 @@ from epochbench.report.style import (
     themed,
 )
 
-# More lines than colours that can be told apart are drawn in grey, labelled at their ends like the others.
-COLOURED = 8
-LABEL_INCHES = 0.2
-WIDE_LETTERS, PHONE_LETTERS = 60, 26
+POINTS, LINES = 8, 3
+LABEL_INCHES = 3.0
+AXES_INCHES = {WIDTH_INCHES: 5.6, PHONE_INCHES: 3.3}
+# Of an export's name below the axis where it stands, since it has no room to lie.
+STANDING_INCHES = 1.5
 
 
 def drawn_series(history: History) -> list[Series]:
@@ -39,48 +46,96 @@ def draw_history(history: History, path: Path) -> Figure:
     A line never joins different machines or data; where a cell has several lines, each names its machine and data.
     """
     with themed():
-        save(_drawn(history, WIDTH_INCHES, WIDE_LETTERS), [path])
-        return Figure(path.read_text(), as_svg(_drawn(history, PHONE_INCHES, PHONE_LETTERS)))
+        save(wide(history), [path])
+        return Figure(path.read_text(), as_svg(narrow(history)))
 
 
-def _drawn(history: History, inches: float, letters: int):
-    palette, series = sns.color_palette("colorblind", COLOURED), drawn_series(history)
-    figure, axes = plt.subplots(figsize=(inches, max(3.2, 1.2 + LABEL_INCHES * len(series))), layout="constrained")
-    colours = [palette[number] if len(series) <= COLOURED else GREY for number in range(len(series))]
-    for one, colour in zip(series, colours, strict=True):
-        _draw_series(axes, one, colour)
-    last = len(history.exports) - 1
-    names = ["\n".join(textwrap.wrap(name, 14)) for name in history.exports]
-    axes.set_xticks(range(last + 1), names, rotation=90 if last * letters > 200 else 0)
-    axes.set(yscale="log", ylabel=EPOCH_AXIS, xlim=(-0.3, last + 0.3))
-    _label_lines(axes, series, colours, letters)
-    plain_log_axis(axes, vertical=True)
+def wide(history: History):
+    """Return the figure with each line's name at its end."""
+    series = drawn_series(history)
+    names = drawn_names(_names(series), LABEL_INCHES, POINTS, LINES)
+    room = POINTS * LINE_HEIGHT / POINTS_PER_INCH * max(name.count("\n") + 1 for name in names)
+    figure, axes = plt.subplots(
+        figsize=(WIDTH_INCHES, max(4.2, 1.4 + STANDING_INCHES + room * len(series))), layout="constrained"
+    )
+    colours = _draw_lines(axes, history, series, WIDTH_INCHES)
+    _label_ends(axes, series, names, colours, room)
     return figure
 
 
-def _draw_series(axes, series: Series, colour) -> None:
+def narrow(history: History):
+    """Return the figure with a number at each line's end and the names below, in lines of the whole width."""
+    series = drawn_series(history)
+    names = [
+        in_lines(f"{number}  {words}", PHONE_INCHES * 0.95, PHONE_POINTS, LINES)
+        for number, (words, _) in enumerate(_names(series), start=1)
+    ]
+    line = PHONE_POINTS * LINE_HEIGHT / POINTS_PER_INCH
+    below, above = line * (sum(map(len, names)) + 1), max(3.2, 1 + STANDING_INCHES + line * len(series))
+    figure, axes = plt.subplots(figsize=(PHONE_INCHES, above + below), layout="constrained")
+    figure.get_layout_engine().set(rect=(0, below / (above + below), 1, above / (above + below)))
+    colours = _draw_lines(axes, history, series, PHONE_INCHES)
+    _label_ends(axes, series, [str(number) for number in range(1, len(series) + 1)], colours, line)
+    top = below
+    for lines, colour in zip(names, colours, strict=True):
+        figure.text(
+            0.02, top / (above + below), "\n".join(lines), va="top", fontsize=PHONE_POINTS, linespacing=1.1,
+            color=colour if colour != GREY else INK,
+        )  # fmt: skip
+        top -= line * len(lines)
+    return figure
+
+
+def _names(series: Sequence[Series]) -> list[tuple[str, str]]:
+    """Return each line in words and by its cell's name, with machine and data where the cell has several lines."""
+    lines = Counter(one.cell for one in series)
+    return [(one.label, one.cell) if lines[one.cell] == 1 else (one.name, f"{one.cell}, {one.place}") for one in series]
+
+
+def _draw_lines(axes, history: History, series: Sequence[Series], inches: float) -> list[str]:
+    """Draw every line and the exports' names below; return the lines' colours: grey where there are too many."""
+    colours = SERIES[: len(series)] if len(series) <= len(SERIES) else [GREY] * len(series)
+    for one, colour, marker in zip(series, colours, cycle(MARKERS), strict=False):
+        _draw_series(axes, one, colour, marker)
+    last = len(history.exports) - 1
+    axes.set(yscale="log", xlim=(-0.3, last + 0.3))
+    # Above the axis, since it may be longer than the axis is high.
+    axes.set_title(EPOCH_AXIS, loc="left", fontsize=PHONE_POINTS, color=SOFT)
+    _name_exports(axes, history.exports, AXES_INCHES[inches] / (last + 0.6))
+    plain_log_axis(axes, vertical=True)
+    return list(colours)
+
+
+def _draw_series(axes, series: Series, colour: str, marker: str) -> None:
     places, typical = [place for place, _ in series.points], [interval for _, interval in series.points]
-    axes.plot(places, [one.estimate for one in typical], marker="o", markersize=5, color=colour)
+    axes.plot(places, [one.estimate for one in typical], marker=marker, markersize=5, color=colour)
     for place, one in series.points:
         if one.low is not None:
             axes.plot([place, place], [one.low, one.high], color=colour, linewidth=2.5, alpha=0.5)
 
 
-def _label_lines(axes, series: Sequence[Series], colours: Sequence, letters: int) -> None:
+def _name_exports(axes, exports: Sequence[str], room: float) -> None:
+    """Write the exports' names below the axis: `room` inches lie between two; every so many where they are close."""
+    pairs = [(name, name) for name in exports]
+    widest = max(inches_of(word, POINTS) for name in exports for word in name.split())
+    lying = room * 0.92 >= widest
+    line = POINTS * LINE_HEIGHT / POINTS_PER_INCH
+    every = 1 if lying else max(1, -int(-2 * line // room))
+    names = drawn_names(pairs, room * 0.92 if lying else STANDING_INCHES, POINTS, 4 if lying else 2)
+    shown = range(0, len(exports), every)
+    axes.set_xticks(list(shown), [names[place] for place in shown], rotation=0 if lying else 90, fontsize=POINTS)
+
+
+def _label_ends(axes, series: Sequence[Series], names: Sequence[str], colours: Sequence[str], room: float) -> None:
     """Write each line's name right of the axes, at the height of its end or as near as the others leave room."""
-    lines = Counter(one.cell for one in series)
-    names = [one.label if lines[one.cell] == 1 else one.name for one in series]
     ends = [axes.transData.transform((0, one.points[-1][1].estimate))[1] for one in series]
     inverse = axes.transAxes.inverted()
     heights = [inverse.transform((0, end))[1] for end in ends]
-    step = LABEL_INCHES / (axes.get_position().height * axes.figure.get_figheight())
-    for number, height in zip(range(len(series)), apart(heights, step), strict=True):
-        name = textwrap.shorten(
-            names[number], letters * (1 if lines[series[number].cell] == 1 else 2), placeholder=" …"
-        )
+    step = room / (axes.get_position().height * axes.figure.get_figheight())
+    for name, end, height, colour in zip(names, heights, apart(heights, step), colours, strict=True):
         axes.annotate(
-            name, (1, heights[number]), (1.04, height), xycoords="axes fraction", textcoords="axes fraction",
-            fontsize=8, va="center", color=colours[number], annotation_clip=False,
+            name, (1, end), (1.04, height), xycoords="axes fraction", textcoords="axes fraction",
+            fontsize=POINTS, va="center", color=colour if colour != GREY else INK, annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": RULE, "linewidth": 0.5},
         )  # fmt: skip
 

@@ -3,9 +3,10 @@
 from dataclasses import fields
 
 from epochbench import wording
+from epochbench.aggregate.aggregate import is_stand_in
 from epochbench.aggregate.summary import Summary
 from epochbench.report.cell_tables import UNKNOWN
-from epochbench.timing.protocol import Protocol
+from epochbench.timing.protocol import DEVICE, Protocol
 
 
 def machine_rows(summary: Summary) -> list[dict[str, str]]:
@@ -71,10 +72,22 @@ def code_rows(summary: Summary) -> list[dict[str, str]]:
 def commands(summary: Summary) -> list[str]:
     """Return what to type to measure the same again."""
     commit = (summary.code[0].commit or "").removesuffix("+changes")
-    source = " ARGS=\"--config dataset='{source: synthetic}'\"" if summary.dataset.synthetic else ""
     return [
         "git clone <this repository> epochbench && cd epochbench",
         *([f"git checkout {commit}"] if commit else []),
-        f"make run{source}",
+        f"make run{_data(summary)}",
         "make report    # this page again, from the records that exist",
     ]
+
+
+def _data(summary: Summary) -> str:
+    """Return what `make run` needs to train on the same images; data of one's own is only named."""
+    data, keys = summary.dataset, []
+    if data.synthetic:
+        made = f"shape: {'x'.join(map(str, data.image_shape))}, classes: {data.classes}"
+        made += f", train_images: {data.train_images}, test_images: {data.test_images}"
+        keys = ["source: synthetic", *([] if is_stand_in(data) else [f"synthetic: {{{made}}}"])]
+    keys += [] if summary.code[0].residency == DEVICE else [f"residency: {summary.code[0].residency}"]
+    told = f" ARGS=\"--config dataset='{{{', '.join(keys)}}}'\"" if keys else ""
+    known = data.synthetic or data.name == "CIFAR-10"
+    return told if known else f"{told}    # with the dataset in config/config.yaml: {data.name}"

@@ -1,6 +1,7 @@
 """The tables of the page in Markdown, ready to paste into an issue."""
 
 from epochbench.aggregate.summary import Summary
+from epochbench.report.accuracy_tables import accuracy_rows, accuracy_sentences
 from epochbench.report.cell_tables import cell_rows
 from epochbench.report.share import data_in_words
 
@@ -11,7 +12,10 @@ def render_markdown(summary: Summary) -> str:
     lines.append(f"Data: {_escape(data_in_words(summary))}.")
     labels = summary.labels
     rows = [{"cell": row["cell"], "in words": labels[row["cell"]]} | row for row in cell_rows(summary)]
-    return "\n".join([*lines, "", markdown_table(rows), ""])
+    lines += ["", markdown_table(rows), ""]
+    if accuracies := accuracy_rows(summary):
+        lines += [*accuracy_sentences(summary), "", markdown_table(accuracies), ""]
+    return "\n".join(lines)
 
 
 def markdown_table(rows: list[dict[str, str]]) -> str:

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from epochbench import wording
-from epochbench.aggregate.answer import without_wrong
 from epochbench.aggregate.summary import Summary
-from epochbench.report import cell_tables, machine_tables, ratio_tables, share
+from epochbench.report import accuracy_tables, cell_tables, machine_tables, ratio_tables, share
 from epochbench.report.figure import marks_in_words
 from epochbench.report.references import scaled_references
 from epochbench.report.style import Figure, on_page
 from epochbench.report.templating import template
+from epochbench.shard.samples import COLUMNS
 
 # A PNG begins with its signature and the length and name of its first block, then width and height, 4 bytes each.
 PNG_SIZE = 16
+# Losses above the figure; the others are folded.
+MOST_MISSING = 3
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,17 @@ def render_page(summary: Summary, published: list[dict], pictures: Pictures) -> 
     return template("index.html.j2").render(
         summary=summary,
         labels=summary.labels,
-        notes=[*without_wrong(summary.cells), *summary.notes],
+        question=share.question(summary),
+        notes=share.must_be_said(summary),
+        missing=_missing(summary),
+        most_missing=MOST_MISSING,
         details=summary.headline.details if summary.headline else [],
         ratios=share.ratios(summary),
         two_lines=share.two_lines(summary),
         images=wording.count(summary.dataset.train_images),
+        shape=" x ".join(map(str, summary.dataset.image_shape)),
+        classes=wording.count(summary.dataset.classes),
+        sampled=_sampled(summary),
         speedup=_both_forms(pictures.speedup, "s"),
         alternative=_alternative(summary),
         caption=marks_in_words(summary),
@@ -47,6 +55,12 @@ def render_page(summary: Summary, published: list[dict], pictures: Pictures) -> 
         **_tables_of_ratios(summary, published),
         **_tables_of_machines(summary),
     )
+
+
+def _missing(summary: Summary) -> list[tuple[str, str]]:
+    """Return each run and file that is not there, and why."""
+    failed = [(f"{run.cell}, run {run.run}", f"failed: {run.error}") for run in summary.failed]
+    return failed + [(file.file, f"was left out: {file.reason}") for file in summary.left_out]
 
 
 def _tables_of_cells(summary: Summary) -> dict[str, list]:
@@ -67,6 +81,8 @@ def _tables_of_ratios(summary: Summary, published: list[dict]) -> dict[str, list
     return {
         "rungs": ratio_tables.rung_rows(summary),
         "climb": ratio_tables.ladder_sentences(summary),
+        "accuracies": accuracy_tables.accuracy_rows(summary),
+        "learned": accuracy_tables.accuracy_sentences(summary),
         "pays": ratio_tables.break_even_sentences(summary),
         "batches": ratio_tables.batch_rows(summary),
         "replay": ratio_tables.replay_rows(summary),
@@ -94,7 +110,7 @@ class ShortPage:
     alternative: str  # the figure in words
     explanation: str  # how to read figure and table
     rows: list[dict[str, str]]
-    labels: dict[str, str]  # the rows' cells in words
+    words: list[str]  # each row's cell in words
 
 
 def render_short_page(page: ShortPage) -> str:
@@ -107,6 +123,12 @@ def _both_forms(figure: Figure, prefix: str) -> dict[str, Markup]:
     """Return a figure's two forms as the page embeds them; each form's ids are its own."""
     texts = {form: on_page(svg, f"{prefix}{form[0]}") for form, svg in figure._asdict().items()}
     return {form: Markup(svg) for form, svg in texts.items()}  # noqa: S704 - matplotlib escapes its texts
+
+
+def _sampled(summary: Summary) -> str:
+    """Return of which classes the picture shows images: of the 10, or of the first 20 of 1,000."""
+    classes = wording.count(summary.dataset.classes)
+    return f"the first {COLUMNS} of {classes}" if summary.dataset.classes > COLUMNS else f"the {classes}"
 
 
 def _samples(png: bytes) -> dict[str, str | int]:

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from epochbench.aggregate.summary import Summary
 
+# Of the images that the published results were trained on.
+PUBLISHED_SHAPE = [3, 32, 32]
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -18,7 +21,9 @@ class Reference:
 
 
 def scaled_references(summary: Summary, published: list[dict]) -> list[Reference]:
-    """Return the rows of published.tsv, slowest first."""
+    """Return the rows of published.tsv, slowest first; none where an image is no CIFAR-10 image."""
+    if summary.dataset.image_shape != PUBLISHED_SHAPE:
+        return []
     images, kept = summary.dataset.train_images, ("label", "hardware", "seconds", "statistic", "source")
     references = [
         Reference(**{key: row[key] for key in kept}, scaled_seconds=row["seconds"] * images / row["images"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from epochbench.aggregate.aggregate import aggregate
+from epochbench.aggregate.plan import read_plan
 from epochbench.aggregate.read import read_records
 from epochbench.aggregate.settings import Settings
 from epochbench.aggregate.summary import Missing, Summary
@@ -25,12 +26,13 @@ class Places:
     tables: str = "results/aggregate"
     report: str = "results/report"
     samples: str = "results/shard/samples.png"
+    plan: str = "results/aggregate/more_runs.json"
 
 
 def report(places: Places, settings: Settings, notes: list[str], failed: Sequence[Missing] = ()) -> Summary:
     """Aggregate the records, write tables, figures and page, and return the summary."""
     records, left_out, differences = read_records(places.records, places.imports)
-    summary = aggregate(records, settings, [*notes, *differences], left_out, failed)
+    summary = aggregate(records, settings, [*notes, *differences], left_out, failed, read_plan(places.plan))
     write_tables(places.tables, records, summary)
     epochs = pd.read_csv(Path(places.tables) / "epochs.csv")
     draw_page(summary, epochs, read_published(places.published), places.report, places.samples)

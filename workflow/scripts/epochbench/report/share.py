@@ -6,11 +6,15 @@ from typing import NamedTuple
 from markupsafe import escape
 
 from epochbench import wording
-from epochbench.aggregate.plain import short_name
+from epochbench.aggregate.answer import without_wrong
+from epochbench.aggregate.plain import on_one_machine, where
 from epochbench.aggregate.summary import CellSummary, Summary
 
 # Of a badge, pixels: a letter of Verdana or DejaVu Sans at 11 pixels, on average, and the room at both sides.
 LETTER, MARGIN, HEIGHT = 6.6, 8, 20
+# Letters of a cell's words in a badge.
+MOST_LETTERS = 40
+NO_GPU = "No GPU was timed."
 
 
 class Ratio(NamedTuple):
@@ -19,6 +23,29 @@ class Ratio(NamedTuple):
     times: str  # 750x
     interval: str  # 630-890
     against: str  # the slower side in words
+
+
+def question(summary: Summary) -> str:
+    """Return the question that was measured, which need not be that of a GPU and a CPU."""
+    leading, devices = summary.headline, sorted({row.device for row in summary.cells})
+    slow, fast = (row.device for row in _compared(summary)) if leading else (devices[0], devices[-1])
+    without = "" if _has_gpu(summary) else f" {NO_GPU}"
+    if slow != fast:
+        asked = f"this {fast.upper()} train than this {slow.upper()}"
+    elif summary.settings.best:
+        asked = f"this {fast.upper()} train when it is used otherwise"
+    else:
+        asked = f"this {fast.upper()} train at its best"
+    return f"How much faster does {asked}?{without}"
+
+
+def _has_gpu(summary: Summary) -> bool:
+    return any(row.device == "gpu" for row in summary.cells)
+
+
+def must_be_said(summary: Summary) -> list[str]:
+    """Return what must stand beside the answer wherever it is sent: first what is wrong, last what is only unsharp."""
+    return [*without_wrong(summary.cells), *summary.notes]
 
 
 def ratios(summary: Summary) -> list[Ratio]:
@@ -39,18 +66,20 @@ def sides(summary: Summary) -> list[CellSummary]:
 
 
 def two_lines(summary: Summary) -> list[str]:
-    """Return the answer in two lines, ready to paste: what was compared, then times, precision, data and code."""
+    """Return the answer in two lines, ready to paste: what was compared, times, precision, data, code, notes."""
     first = summary.answer[0]
     code = summary.code[0].commit or summary.code[0].digest
     told = [*_times(summary), data_in_words(summary), f"epochbench {code[:12]}"]
-    return [first, ", ".join(told) + "."]
+    notes = must_be_said(summary)
+    alone = [] if _has_gpu(summary) or any(NO_GPU.lower() in note.lower() for note in notes) else [NO_GPU]
+    return [first, " ".join([", ".join(told) + ".", *notes, *alone])]
 
 
 def data_in_words(summary: Summary) -> str:
     """Return what was trained on: "50,000 synthetic images (CIFAR-10)"."""
     data = summary.dataset
     kind = "synthetic images" if data.synthetic else "images"
-    return f"{wording.count(data.train_images)} {kind} ({data.name})"
+    return f"{wording.count(data.train_images)} {kind} ({wording.visible(data.name)})"
 
 
 def _times(summary: Summary) -> Iterable[str]:
@@ -91,10 +120,8 @@ def _badge_words(summary: Summary) -> str:
         return "no speedup yet"
     slow, fast = _compared(summary)
     times = f"{wording.ratio_with_interval(summary.headline.speedup)} as fast as"
-    if slow.hardware == fast.hardware:
-        said = f"{short_name(fast)}: {times} {slow.label}"
-    else:
-        said = f"{short_name(fast)}: {times} {short_name(slow)}"
+    slower = wording.cut(slow.label, MOST_LETTERS) if on_one_machine(slow, fast) else where(slow)
+    said = f"{where(fast)}: {times} {slower}"
     return f"{said}{', synthetic images' if summary.dataset.synthetic else ''}"
 
 

@@ -3,8 +3,8 @@
 import contextlib
 import io
 import re
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,22 +20,28 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from epochbench.files import write_text
+from epochbench.report.lettering import FONT, POINTS_PER_INCH, drawn_names, inches_of
 from epochbench.stats import Interval
 
 # Okabe and Ito's colours, distinct for every kind of colour vision and in grey (Okabe & Ito 2008).
 GREY = "#6b6b6b"
 COLOURS = {"cpu": "#0072b2", "gpu": "#d55e00", "published": GREY}
+# Of lines that stand for something else each: at least 4.5 times as dark or bright as the ground, on paper and screen.
+SERIES = ("#0068a8", "#b84a00", "#00735a", "#9c2f7c", "#76600a", "#5546b5", "#b0221c", "#4a5a66")
+MARKERS = "osD^vPX*"
 INK, SOFT, RULE, EDGE, GRID, PAPER = "#222222", "#555555", "#999999", "#bbbbbb", "#e6e6e6", "#ffffff"
 # What a page has instead, so that one drawing serves the light and the dark: custom properties of its stylesheet.
 PROPERTIES = {
     INK: "ink", SOFT: "soft", GREY: "soft", RULE: "rule", EDGE: "rule", GRID: "line", PAPER: "paper",
     COLOURS["cpu"]: "cpu", COLOURS["gpu"]: "gpu",
+    **{colour: f"series-{number}" for number, colour in enumerate(SERIES, start=1)},
 }  # fmt: skip
 EPOCH_AXIS = "seconds per training epoch (log scale)"
 ROW_INCHES = 0.46
 WIDTH_INCHES = 9.6
 # A phone's: its letters are nearly as large there as the page's own.
-PHONE_INCHES, PHONE_LABEL = 4.0, 38
+PHONE_INCHES, PHONE_POINTS, PHONE_LINES = 4.0, 9, 3
+LINE_HEIGHT = 1.3
 PRINT_DPI = 300
 TICKS_PER_INCH = 1.6
 # Where a log axis is numbered, by how many times its end is its beginning.
@@ -45,7 +51,7 @@ MOST_PIXELS = 10_000
 # Without these a file would differ each time it is drawn.
 REPRODUCIBLE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
 STYLE = {
-    "font.family": "DejaVu Sans",
+    "font.family": FONT,
     "text.color": INK,
     "axes.labelcolor": INK,
     "xtick.color": INK,
@@ -132,9 +138,9 @@ def on_page(svg: str, prefix: str) -> str:
     element = re.sub(r'(<svg[^>]*?) (?:height|width)="[^"]*"', r"\1", element, count=1)
     element = re.sub(r'(<svg[^>]*?) (?:height|width)="[^"]*"', r"\1", element, count=1)
     element = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", element)
-    for colour, name in PROPERTIES.items():
-        element = element.replace(f": {colour}", f": var(--{name})")
-    return element
+    # In a style, and as an attribute in the patterns of hatched bars.
+    colours = re.compile(f'(: |(?:fill|stroke)=")({"|".join(PROPERTIES)})')
+    return colours.sub(lambda found: f"{found[1]}var(--{PROPERTIES[found[2]]})", element)
 
 
 def interval_mark(axes: Axes, position: float, interval: Interval, colour: str) -> None:
@@ -151,9 +157,20 @@ def value_beside(axes: Axes, position: float, right: float, text: str) -> None:
     )
 
 
-def phone_rows(names: Iterable[str]) -> tuple[Drawing, Axes, list[str]]:
-    """Return a narrow figure, its axes with a row for each name, and the names in lines, for row_above to write."""
-    wrapped = ["\n".join(textwrap.wrap(name, PHONE_LABEL, max_lines=2, placeholder=" …")) for name in names]
+def row_inches(names: Sequence[str], points: float) -> float:
+    """Return the height of a row that keeps each name off the next, however many lines they have."""
+    lines = [name.count("\n") + 1 for name in names]
+    most = max((one + other for one, other in pairwise(lines)), default=0)
+    return max(ROW_INCHES, points * LINE_HEIGHT / POINTS_PER_INCH * most / 2)
+
+
+def phone_rows(names: Sequence[tuple[str, str]], values: Sequence[str]) -> tuple[Drawing, Axes, list[str]]:
+    """Return a narrow figure, its axes with a row for each name, and the names in lines, for row_above to write.
+
+    The values stand right of the names, which are as drawn_names() takes them.
+    """
+    room = max(PHONE_INCHES / 2, PHONE_INCHES * 0.94 - max(inches_of(value, PHONE_POINTS) for value in values))
+    wrapped = drawn_names(names, room, PHONE_POINTS, PHONE_LINES)
     lines = max(name.count("\n") + 1 for name in wrapped)
     height = 0.65 + (0.26 + 0.15 * lines) * len(wrapped)
     figure, axes = plt.subplots(figsize=(PHONE_INCHES, height), layout="constrained")
@@ -166,8 +183,8 @@ def row_above(axes: Axes, position: float, name: str, value: str, colour: str) -
     for place, side, text, ink in ((0, "left", name, colour), (1, "right", value, INK)):
         axes.annotate(
             text, (place, position), (0, 8), xycoords=("axes fraction", "data"), textcoords="offset points",
-            ha=side, va="bottom", fontsize=9, color=ink, zorder=6,
-        )  # fmt: skip
+            ha=side, va="bottom", fontsize=PHONE_POINTS, color=ink, zorder=6,
+        ).set_in_layout(False)  # fmt: skip
 
 
 def plain_log_axis(axes: Axes, unit: str = "", inches: float | None = None, *, vertical: bool = False) -> None:

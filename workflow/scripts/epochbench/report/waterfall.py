@@ -1,6 +1,5 @@
 """The waterfall: how much of the headline's ratio is a weak CPU baseline, and how much the GPU, change by change."""
 
-import textwrap
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -9,13 +8,13 @@ import matplotlib.pyplot as plt
 
 from epochbench import wording
 from epochbench.aggregate.summary import Rung, Summary
+from epochbench.report.lettering import in_lines
 from epochbench.report.ratio_tables import factor_in_words
 from epochbench.report.style import (
     COLOURS,
     EPOCH_AXIS,
     PAPER,
     PHONE_INCHES,
-    ROW_INCHES,
     RULE,
     WIDTH_INCHES,
     Figure,
@@ -23,12 +22,12 @@ from epochbench.report.style import (
     phone_rows,
     plain_log_axis,
     row_above,
+    row_inches,
     save,
     themed,
 )
 
-LABEL_WIDTH = 44
-LINE_INCHES = 0.17
+LABEL_INCHES, LABEL_POINTS = 3.3, 9.2
 BAR_ROWS = 0.56
 AXIS = "seconds per training epoch (log scale: equal lengths are equal factors)"
 
@@ -40,14 +39,15 @@ def draw_waterfall(summary: Summary, paths: Iterable[Path]) -> Figure:
 
     Equal lengths are equal factors, so that the bars add up to the headline's ratio.
     """
-    rungs, labels = summary.ladder, ["\n".join(textwrap.wrap(name, LABEL_WIDTH)) for name in rung_names(summary)]
+    rungs = summary.ladder
+    labels = ["\n".join(in_lines(name, LABEL_INCHES, LABEL_POINTS)) for name in rung_names(summary)]
     with themed():
-        height = 1.6 + _row_inches(labels) * len(rungs)
+        height = 1.6 + row_inches(labels, LABEL_POINTS) * len(rungs)
         figure, axes = plt.subplots(figsize=(WIDTH_INCHES, height), layout="constrained")
         for position, (before, rung) in enumerate(_steps(rungs)):
             _draw_rung(axes, position, before, rung, BAR_ROWS)
             _value_before(axes, position, min(before, rung.seconds), rung)
-        axes.set_yticks(range(len(rungs)), labels)
+        axes.set_yticks(range(len(rungs)), labels, fontsize=LABEL_POINTS)
         for label, rung in zip(axes.get_yticklabels(), rungs, strict=True):
             label.set_color(COLOURS[rung.device])
         _frame(axes, rungs, 0.25)
@@ -64,10 +64,11 @@ def _for_phones(summary: Summary) -> str:
     """Return the waterfall as SVG for a narrow screen: each rung's name, time and factor above its bar."""
     rungs = summary.ladder
     with themed():
-        figure, axes, names = phone_rows(rung_names(summary))
-        for position, (name, (before, rung)) in enumerate(zip(names, _steps(rungs), strict=True)):
+        values = [f"{wording.seconds(rung.seconds)}, {factor_in_words(rung)}" for rung in rungs]
+        cells = [rung.cell for rung in rungs]
+        figure, axes, names = phone_rows(list(zip(rung_names(summary), cells, strict=True)), values)
+        for position, (name, value, (before, rung)) in enumerate(zip(names, values, _steps(rungs), strict=True)):
             _draw_rung(axes, position, before, rung, BAR_ROWS / 2)
-            value = f"{wording.seconds(rung.seconds)}, {factor_in_words(rung)}"
             row_above(axes, position, name, value, COLOURS[rung.device])
         _frame(axes, rungs, 0.05)
         axes.set_xlabel(EPOCH_AXIS)
@@ -97,12 +98,6 @@ def _frame(axes, rungs: list[Rung], room: float) -> None:
     span = max(max(seconds) / min(seconds), 2)
     axes.set_xscale("log")
     axes.set_xlim(min(seconds) / span**room, max(seconds) * span**0.05)
-
-
-def _row_inches(labels: list[str]) -> float:
-    """Return the height of a row that keeps each label off the next, however many lines they have."""
-    lines = [label.count("\n") + 1 for label in labels]
-    return max(ROW_INCHES, LINE_INCHES * max(one + other for one, other in pairwise(lines)) / 2)
 
 
 def _draw_rung(axes, position: int, before: float, rung: Rung, height: float) -> None:

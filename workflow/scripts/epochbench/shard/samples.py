@@ -11,6 +11,8 @@ from epochbench.files import write_bytes
 from epochbench.shard.manifest import read_manifest
 
 ROWS = 3
+# Of more classes, those from the first on; larger images are shown with every so many pixels left out.
+COLUMNS, LARGEST = 20, 64
 # The first images hold every class many times over, and are soon read.
 LOOKED_AT = 1000
 PADDING = 2
@@ -18,19 +20,21 @@ WHITE = 255
 
 
 def draw_samples(manifest_path: str | Path, path: str | Path) -> None:
-    """Draw the first images of each class as a PNG, a column for each class, a row for each next image."""
+    """Draw the first images of the first classes as a PNG, a column for each class, a row for each next image."""
     manifest = read_manifest(manifest_path)
     first = manifest["splits"]["train"]["shards"][0]
     count = min(first["images"], LOOKED_AT)
     with safe_open(Path(manifest_path).parent / first["file"], framework="numpy") as shard:
         images, labels = (shard.get_slice(name)[:count] for name in ("images", "labels"))
     picture = io.BytesIO()
-    imsave(picture, _grid(images, labels, len(manifest["class_names"])), format="png")
+    imsave(picture, _grid(images, labels, min(COLUMNS, len(manifest["class_names"]))), format="png")
     write_bytes(path, picture.getvalue())
 
 
 def _grid(images: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Return uint8 [height, width, 3]: ROWS images of each class, white between them and where a class has fewer."""
+    stride = -(-max(images.shape[2:]) // LARGEST)
+    images = images[:, :, ::stride, ::stride]
     channels, height, width = images.shape[1:]
     down, right = height + PADDING, width + PADDING
     grid = np.full((PADDING + ROWS * down, PADDING + classes * right, 3), WHITE, dtype=np.uint8)

@@ -1,6 +1,7 @@
 """From an archive to tensor shards and their manifest."""
 
 import hashlib
+import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from epochbench.shard.manifest import THREADS
 
 SPLITS = ("train", "test")
 MOMENT_CHUNK = 100
+# Larger images come in shards of fewer, so that a few in memory at once are no burden.
+MAX_SHARD_BYTES = 128 * 2**20
 # The layout of an archive whose manifest was written before there were several.
 FORMER_LAYOUT = "cifar10"
 
@@ -21,9 +24,10 @@ FORMER_LAYOUT = "cifar10"
 def shard_archive(archive: str | Path, source: dict, folder: str | Path, shard_size: int) -> dict:
     """Write an archive's images as safetensors shards of `shard_size` images, and their manifest; return the manifest.
 
-    Each shard holds `images` uint8 [n, channels, height, width] and `labels` int64 [n]. `source` is what the stage
-    acquire's manifest says of the archive; its `layout` names the data set that reads it. Raises BenchmarkError for an
-    archive that is not in the official layout, or for a reader that returns what no data set holds.
+    Each shard holds `images` uint8 [n, channels, height, width] and `labels` int64 [n]; of large images it has fewer.
+    `source` is what the stage acquire's manifest says of the archive; its `layout` names the data set that reads it.
+    Raises BenchmarkError for an archive that is not in the official layout, or for a reader that returns what no data
+    set holds.
     """
     source = source | {"layout": source.get("layout", FORMER_LAYOUT)}
     splits, folder = _read(archive, source["layout"]), Path(folder)
@@ -67,6 +71,7 @@ def _read(archive: str | Path, layout: str) -> Splits:
 
 
 def _write_split(pool, folder: Path, split: str, data: Images, shard_size: int) -> list:
+    shard_size = min(shard_size, max(1, MAX_SHARD_BYTES // math.prod(data.images.shape[1:])))
     starts = range(0, len(data.labels), shard_size)
     return [
         pool.submit(

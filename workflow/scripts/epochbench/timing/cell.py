@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from epochbench import networks
+from epochbench import foreign, networks
 
 DEVICES = ("cpu", "gpu")
 ANY = "any value"
@@ -20,11 +20,15 @@ GPU_MODEL, FEATURES = "^[A-Za-z0-9_.]{1,63}$", "^[A-Za-z0-9._&|-]{1,63}$"
 
 @dataclass(frozen=True)
 class Column:
-    """What a column may hold. `only` names the values that one device alone has; `empty` is the word for None."""
+    """What a column may hold. `only` names the values that one device alone has; `empty` is the word for None.
+
+    `forms` says in words what a `pattern` beside `values` allows.
+    """
 
     meaning: str
     values: tuple[str, ...] | Callable[[], tuple[str, ...]] = ()
     pattern: str | None = None
+    forms: str = ""
     minimum: int | None = None
     only: dict[str, tuple[str, ...] | str] = dataclasses.field(default_factory=dict)
     empty: str = ""
@@ -51,10 +55,13 @@ class Cell:
     )
     device: str = column("what it trains on", values=DEVICES)
     model: str = column(
-        "the network: `lenet` is the published one, `resnet18` torchvision's",
+        "the network: `lenet` is the published one; any classifier of torchvision, or what your own function makes "
+        "([docs/your-own.md](../docs/your-own.md))",
         "lenet",
         values=networks.names,
-        shown="**`lenet`**, or another file of `networks/`",
+        pattern=foreign.PATTERN,
+        forms=foreign.FORMS,
+        shown="**`lenet`**, another file of `networks/`, `torchvision:NAME`, `path/to/file.py:factory`",
     )
     precision: str = column(
         "arithmetic; bf16 and fp16 by autocast, bf16 only on CPUs that compute in it",

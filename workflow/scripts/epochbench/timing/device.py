@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from epochbench.timing.machine import host
 from epochbench.timing.machine.watch import Watching
 from epochbench.timing.record import Gpu, GpuState
 
@@ -42,6 +43,8 @@ class Device:
     # Beside others a processor is left alone for milliseconds, which the smaller product takes.
     product_sizes: tuple[int, ...] = (1536, 512)
     copy_bytes = 2**28
+    # Whether the processes of a team share one, rather than having one each.
+    shared_by_team = True
 
     def synchronize(self) -> None:
         """Return once all work given to the device is done."""
@@ -58,6 +61,22 @@ class Device:
     def peak_memory_bytes(self) -> int:
         """Return the largest memory so far."""
         raise NotImplementedError
+
+    def free_memory_bytes(self) -> int:
+        """Return the memory that is free for images: the host's, where the device has none of its own."""
+        return host.free_memory_bytes()
+
+    def pinned(self, tensor: "torch.Tensor") -> "torch.Tensor":
+        """Return a tensor of the host where the device can fetch it by itself."""
+        return tensor
+
+    def ahead(self, work: Callable[[], tuple]) -> Callable[[], tuple]:
+        """Begin some work beside what the device has to do; return a function that hands its tensors over.
+
+        A processor has nothing beside: it is done at once.
+        """
+        tensors = work()
+        return lambda: tensors
 
     def computes_bf16(self) -> bool:
         """Tell whether the device computes in bf16 itself, rather than a library imitating it."""

@@ -7,11 +7,15 @@ from torch import nn
 from torch.nn import functional
 
 from epochbench.timing.device import Device, autocast
-from epochbench.timing.load import load_split
-from epochbench.timing.network import tensor_format
+from epochbench.timing.failures import plain_network
+from epochbench.timing.load import dataset_of, load_split
+from epochbench.timing.network import read_by
+from epochbench.timing.protocol import DEVICE
 from epochbench.timing.task import Task
 
 EVALUATION_BATCH = 1000
+# Of large images as many as take no more room than those.
+EVALUATION_VALUES = EVALUATION_BATCH * 3 * 32 * 32
 # Enough to tell what was learned from chance, and soon done.
 EVALUATED_TRAIN_IMAGES = 2000
 
@@ -36,9 +40,9 @@ NOT_EVALUATED = Evaluation(0.0, 0.0, 0.0, 0.0, 0)
 
 def evaluate(task: Task, network: nn.Module, device: Device) -> Evaluation:
     """Evaluate the network as it is after the timed epochs."""
-    network.eval()
-    train_accuracy, train_loss, count = _of_split(task, network, device, "train", EVALUATED_TRAIN_IMAGES)
-    accuracy, loss, _ = _of_split(task, network, device, "test", None)
+    with plain_network(task.cell, dataset_of(task.manifest).image_shape):
+        train_accuracy, train_loss, count = _of_split(task, network, device, "train", EVALUATED_TRAIN_IMAGES)
+        accuracy, loss, _ = _of_split(task, network, device, "test", None)
     return Evaluation(accuracy, loss, train_accuracy, train_loss, count)
 
 
@@ -46,12 +50,30 @@ def _of_split(
     task: Task, network: nn.Module, device: Device, split: str, limit: int | None
 ) -> tuple[float, float, int]:
     """Return accuracy and mean cross-entropy on the first images of a split, and how many they are."""
-    images, labels = load_split(task.manifest, split, device.torch_device, limit)
-    images = images.contiguous(memory_format=tensor_format(task.cell.memory_format))
+    images, labels = load_evaluated(task, device, split, limit)
+    return *of_images(task, network, device, images, labels), len(labels)
+
+
+def load_evaluated(
+    task: Task, device: Device, split: str, limit: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the first images of a split in the cell's layout, and their labels, where the training images are too."""
+    place = device.torch_device if task.protocol.residency == DEVICE else "cpu"
+    images, labels = load_split(task.manifest, split, place, limit)
+    return read_by(images, task.cell.model, dataset_of(task.manifest), task.cell.memory_format), labels
+
+
+def of_images(
+    task: Task, network: nn.Module, device: Device, images: torch.Tensor, labels: torch.Tensor
+) -> tuple[float, float]:
+    """Return accuracy and mean cross-entropy on images in the cell's layout; the network is left in evaluation mode."""
+    network.eval()
     correct = loss = 0.0
     with torch.inference_mode(), autocast(device, task.cell.precision):
-        for batch, truth in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
+        size = max(1, min(EVALUATION_BATCH, EVALUATION_VALUES // images[0].numel()))
+        for batch, truth in zip(images.split(size), labels.split(size), strict=True):
+            batch, truth = batch.to(device.torch_device), truth.to(device.torch_device)
             logits = network(batch).float()
             correct += int((logits.argmax(dim=1) == truth).sum())
             loss += float(functional.cross_entropy(logits, truth, reduction="sum"))
-    return correct / len(labels), loss / len(labels), len(labels)
+    return correct / len(labels), loss / len(labels)

@@ -17,9 +17,13 @@ FLOAT32_EXPONENT = 0x7F800000
 FLOAT32_MANTISSA = 0x007FFFFF
 
 
-def steps_to_check(batch_size: int, warmup_steps: int) -> int:
-    """Return how many of the first steps are compared with float64: as many as take about a second."""
-    return max(1, min(CHECKED_STEPS, warmup_steps, CHECKED_IMAGES // batch_size))
+def steps_to_check(batch_size: int, warmup_steps: int, parameters: int = 0) -> int:
+    """Return how many of the first steps are compared with float64: as many as take about a second, of a small network.
+
+    Of one with more parameters than are compared one by one it is the first alone.
+    """
+    most = 1 if parameters > reference.COMPARED_WEIGHTS else CHECKED_STEPS
+    return max(1, min(most, warmup_steps, CHECKED_IMAGES // batch_size))
 
 
 def first_steps(task: Task, losses: list[float], updates: list[torch.Tensor], replayed: float = 0.0) -> list[FirstStep]:
@@ -38,7 +42,7 @@ def first_steps(task: Task, losses: list[float], updates: list[torch.Tensor], re
         found.append(
             FirstStep(
                 loss_deviation=finite(abs(loss - mean) / mean),
-                update_deviation=finite(reference.distance(update, right.updates[step]) + off[step]),
+                update_deviation=finite(right.distance(step, update) + off[step]),
                 expected_loss_deviation=finite(rounded.losses[step]),
                 expected_update_deviation=finite(rounded.updates[step]),
                 plain_update_deviation=finite(plain.updates[step]),

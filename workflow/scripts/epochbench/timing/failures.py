@@ -1,12 +1,16 @@
 """A device's failures in the user's words."""
 
 import contextlib
+import traceback
 from collections.abc import Iterator, Sequence
 
 import torch
 
+from epochbench import networks
 from epochbench.errors import BenchmarkError
+from epochbench.timing.bounds import place_in
 from epochbench.timing.cell import Cell
+from epochbench.timing.examine import UnfitError
 
 # The beginning of what torch's CPU allocator says, in a plain RuntimeError.
 NO_MEMORY = "can't allocate memory"
@@ -22,9 +26,10 @@ def plain_failures(cell: Cell) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise BenchmarkError(_too_large(cell, error)) from error
     except torch.AcceleratorError as error:
+        graph = ", or choose execution eager, since not every network can be captured" if cell.captures_graph else ""
         raise BenchmarkError(
             f"cell '{cell.cell}': the GPU failed while it was used ({_first_line(error)}); its other runs are not "
-            "lost. See nvidia-smi and the kernel's log for why, then run again"
+            f"lost. See nvidia-smi and the kernel's log for why, then run again{graph}"
         ) from error
     except RuntimeError as error:
         if NO_COMPILER in str(error):
@@ -47,18 +52,37 @@ def plain_failures(cell: Cell) -> Iterator[None]:
 
 @contextlib.contextmanager
 def plain_network(cell: Cell, shape: Sequence[int]) -> Iterator[None]:
-    """Raise BenchmarkError, in plain words, where a cell's network cannot be made for, or take, images of a shape."""
+    """Raise BenchmarkError, in plain words, where a cell's network cannot be made for, or take, images of a shape.
+
+    Of a user's own file whatever it raises is told, with its line.
+    """
     try:
         yield
-    except (torch.OutOfMemoryError, torch.AcceleratorError):
+    except (torch.OutOfMemoryError, torch.AcceleratorError, MemoryError, BenchmarkError):
         raise
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, ImportError) as error:
-        if NO_MEMORY in str(error) or NO_COMPILER in str(error):
+    except (Exception, SystemExit) as error:
+        expected = isinstance(error, TOLD_OF_ANY) or networks.is_foreign(cell.model)
+        if not expected or NO_MEMORY in str(error) or NO_COMPILER in str(error):
             raise
+        place, what = _place_and_words(cell, error)
         raise BenchmarkError(
-            f"cell '{cell.cell}': model {cell.model} failed on images of shape {list(shape)} ({_first_line(error)}); "
-            "see its file in networks/, or choose another model"
+            f"cell '{cell.cell}': model {cell.model} failed on images of shape {list(shape)} ({what}); "
+            f"{place}, or choose another model"
         ) from error
+
+
+TOLD_OF_ANY = (RuntimeError, ValueError, TypeError, IndexError, AttributeError, ImportError)
+
+
+def _place_and_words(cell: Cell, error: BaseException) -> tuple[str, str]:
+    """Return where to mend a network that failed, and how it failed."""
+    if not networks.is_file(cell.model):
+        return "see its file in networks/" if not networks.is_foreign(
+            cell.model
+        ) else "see its documentation", _first_line(error)
+    kind = "" if isinstance(error, UnfitError) else f"{type(error).__name__}: "
+    place = place_in(traceback.extract_tb(error.__traceback__), networks.sources(cell.model))
+    return f"mend {place or networks.defined_at(cell.model)}", f"{kind}{_first_line(error)}"
 
 
 def _too_large(cell: Cell, error: BaseException) -> str:

@@ -8,21 +8,26 @@ from typing import TextIO
 import torch
 from torch import nn
 
-from epochbench.timing import evidence, stopwatch
+from epochbench import networks
+from epochbench.errors import BenchmarkError, in_one_line
+from epochbench.timing import evidence, reference, stopwatch
+from epochbench.timing.bounds import bounded_output, ends_within
 from epochbench.timing.device import Device
 from epochbench.timing.devices import open_device
 from epochbench.timing.evaluate import NOT_EVALUATED, Evaluation, evaluate
+from epochbench.timing.examine import IMAGES, SWITCHED_OFF, Examined, hold_still
 from epochbench.timing.failures import plain_failures, plain_network
-from epochbench.timing.load import Batches, dataset_of, load_batches
+from epochbench.timing.load import Batches, count_images, dataset_of, load_batches
 from epochbench.timing.machine import host
-from epochbench.timing.network import build_network, count_parameters
+from epochbench.timing.network import build_network, count_parameters, examined
 from epochbench.timing.process import keep_freed_memory, seconds_since_start
-from epochbench.timing.record import Conditions, Evidence, Timing, Training
+from epochbench.timing.record import Conditions, Evidence, FirstStep, Timing, Training
 from epochbench.timing.stack import describe_stack
 from epochbench.timing.step import build_step
 from epochbench.timing.task import Measurement, Task
 from epochbench.timing.team import Team
 from epochbench.timing.tries import time_in_quiet
+from epochbench.timing.until import train_until
 
 
 def measure(task: Task, team: Team, console: TextIO | None = None) -> Measurement:
@@ -30,7 +35,7 @@ def measure(task: Task, team: Team, console: TextIO | None = None) -> Measuremen
 
     Raises BenchmarkError where the device has too little memory for the cell, or fails.
     """
-    with plain_failures(task.cell):
+    with plain_failures(task.cell), bounded_output():
         return _measure(task, team, console)
 
 
@@ -38,13 +43,18 @@ def _measure(task: Task, team: Team, console: TextIO | None) -> Measurement:
     start_seconds, load_average = seconds_since_start(), host.load_average()
     torch.set_num_threads(task.threads)
     device = open_device(task.cell, team.rank)
+    source, looked_at = networks.described(task.cell.model), _look_at_network(task)
     batches, load_seconds = load_batches(task, team, device)
+    still = _first_steps_held_still(task, team, device, batches) if looked_at.randomness == SWITCHED_OFF else None
     network = _network(task, device)
     step = build_step(task, team.wrap(network), device)
     warmup = stopwatch.warm_up(task, step, network, batches, device)
     attempts = time_in_quiet(task, team, step, network, batches, device, console)
     last = attempts[-1]
     timed = last.timed
+    until = None
+    if task.protocol.until_accuracy:
+        until = train_until(task, team, step, network, batches, device, console)
 
     keep_freed_memory()  # the clock has stopped; evaluation and checks need not be slow on any cell
     lap = _laps()
@@ -52,8 +62,8 @@ def _measure(task: Task, team: Team, console: TextIO | None) -> Measurement:
     evaluation_seconds = lap()
     training = _training(task, team, network, batches, warmup, timed, evaluation, last.peak_memory_bytes)
     conditions = _conditions(task, team, device, load_average, timed)
-    checked = _evidence(task, team, device, network, warmup, timed, evaluation)
-    images = sum(len(labels) for _, labels in batches) * team.size
+    checked, unchecked = _evidence(task, team, device, network, still or warmup, timed, evaluation)
+    images = count_images(batches) * team.size
     timing = replace(
         _timing(warmup, timed, start_seconds, load_seconds, images),
         evaluation_seconds=evaluation_seconds,
@@ -70,7 +80,27 @@ def _measure(task: Task, team: Team, console: TextIO | None) -> Measurement:
         limit=last.limit,
         tries=[attempt.noted for attempt in attempts],
         stack=describe_stack(device, task.protocol),
+        until_accuracy=until,
+        network=looked_at.told(source, unchecked),
     )
+
+
+def _look_at_network(task: Task) -> Examined:
+    """Look at the network before anything else is done with it, for a bounded time."""
+    cell, dataset = task.cell, dataset_of(task.manifest)
+    files = networks.sources(cell.model) if networks.is_file(cell.model) else []
+    what = f"cell '{cell.cell}': model {cell.model}, made and tried on {IMAGES} images,"
+    with plain_network(cell, dataset.image_shape), ends_within(what, files):
+        return examined(cell.model, dataset)
+
+
+def _first_steps_held_still(task: Task, team: Team, device: Device, batches: Batches) -> stopwatch.Warmup:
+    """Take the first steps of a network of its own with dropout and the like off, so that they can be checked."""
+    network = _network(task, device)
+    step = build_step(task, team.wrap(network), device)
+    hold_still(network)
+    few = replace(task.protocol, warmup_steps=min(evidence.CHECKED_STEPS, task.protocol.warmup_steps))
+    return stopwatch.warm_up(replace(task, protocol=few), step, network, batches, device)
 
 
 def _network(task: Task, device: Device) -> nn.Module:
@@ -138,8 +168,8 @@ def _conditions(
 ) -> Conditions:
     activity = timed.activity
     own = [activity.minor_page_faults, activity.involuntary_context_switches, activity.own_cpu_seconds]
-    of_cores = [activity.busy_cpu_seconds, activity.steal_seconds or 0.0]
-    page_faults, switches, own_seconds, busy_seconds, steal_seconds, threads = team.total(
+    of_cores = [activity.other_cpu_seconds, activity.stolen_seconds or 0.0]
+    page_faults, switches, own_seconds, other_seconds, steal_seconds, threads = team.total(
         [*own, *of_cores, torch.get_num_threads()]
     )
     return Conditions(
@@ -150,9 +180,9 @@ def _conditions(
         minor_page_faults=page_faults,
         involuntary_context_switches=switches,
         own_cpu_seconds=round(own_seconds, 3),
-        other_cpu_seconds=round(max(0.0, busy_seconds - own_seconds), 3),
+        other_cpu_seconds=round(other_seconds, 3),
         steal_seconds=None if activity.steal_seconds is None else round(steal_seconds, 3),
-        gpu_energy_joules=_team_energy(team, timed.gpu_energy_joules),
+        gpu_energy_joules=team.total_if_known(timed.gpu_energy_joules),
         cpu_energy_joules=timed.cpu_energy_joules,
         flags=device.flags(),
         environment=host.relevant_environment(),
@@ -162,34 +192,29 @@ def _conditions(
     )
 
 
-def _team_energy(team: Team, joules: float | None) -> float | None:
-    """Return the sum over the team's cards, None where one of them does not tell."""
-    total, unknown = team.total([joules or 0.0, float(joules is None)])
-    return None if unknown else total
-
-
 def _evidence(
     task: Task,
     team: Team,
     device: Device,
     network: nn.Module,
-    warmup: stopwatch.Warmup,
+    checked: stopwatch.Warmup | None,
     timed: stopwatch.Timed,
     evaluation: Evaluation,
-) -> Evidence:
-    """Gather what the gates judge, now that the clock has stopped; only the first of a team has all of it."""
-    first_losses = [loss / team.size for loss in team.total(warmup.losses[: len(warmup.updates)])]
+) -> tuple[Evidence, str | None]:
+    """Gather what the gates judge, now that the clock has stopped; only the first of a team has all of it.
+
+    `checked` are the first steps to be compared with float64; return, too, why they cannot be.
+    """
+    first_losses = [loss / team.size for loss in team.total(checked.losses[: len(checked.updates)])]
     steps, images = team.total([timed.steps, timed.images])
     team.barrier()
-    first = team.rank == 0
-    replayed = warmup.replay_deviation
-    first_steps = evidence.first_steps(task, first_losses, warmup.updates, replayed) if first else []
-    return Evidence(
+    first_steps, unchecked = _compared(task, first_losses, checked) if team.rank == 0 else ([], None)
+    found = Evidence(
         counted_steps=steps // team.size,
         counted_images=images,
         parameters_moved=timed.parameters_moved,
         test_loss=evidence.finite(evaluation.loss),
-        checked_steps=len(warmup.updates),
+        checked_steps=len(checked.updates),
         **evidence.deviations(first_steps),
         tf32_allowed=device.tf32_allowed(),
         outer_seconds=timed.outer_seconds,
@@ -201,3 +226,18 @@ def _evidence(
         train_loss=evidence.finite(evaluation.train_loss),
         train_accuracy=evaluation.train_accuracy,
     )
+    return found, unchecked
+
+
+def _compared(task: Task, losses: list[float], checked: stopwatch.Warmup) -> tuple[list[FirstStep], str | None]:
+    """Return how far the first steps are from float64; or, of a network that cannot be computed in it, why not."""
+    why_not = reference.why_not(task)
+    if why_not:
+        return [], why_not
+    try:
+        with plain_network(task.cell, dataset_of(task.manifest).image_shape):
+            return evidence.first_steps(task, losses, checked.updates, checked.replay_deviation), None
+    except (BenchmarkError, RuntimeError, MemoryError) as error:
+        if not networks.is_foreign(task.cell.model):
+            raise
+        return [], f"it cannot be computed in float64: {in_one_line(error)}"[:500]

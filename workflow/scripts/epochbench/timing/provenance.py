@@ -21,16 +21,31 @@ HOME = FOLDER.parents[3]
 UNPACKED = re.compile("[0-9a-f]{40}")
 # What this folder calls elsewhere, and what decides a number there: which way a network goes by default, which shards
 # are read, what becomes of a task on its way to a worker.
-BESIDE = ("documents.py", "networks/__init__.py", "shard/manifest.py")
+BESIDE = ("documents.py", "foreign.py", "networks/__init__.py", "shard/manifest.py")
 
 
 @cache
 def code_digest(model: str) -> str:
     """Return the SHA-256 of what decides a cell's timing: this folder, what it calls, and its network's own files."""
-    package, digest = FOLDER.parent, hashlib.sha256()
-    beside = [package / name for name in BESIDE]
-    for path in [*sorted(FOLDER.rglob("*.py")), *beside, *networks.sources(model)]:
-        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return _digest([*_of_every_network(), *networks.contents(model)])
+
+
+@cache
+def calibration_digest() -> str:
+    """Return the SHA-256 of what decides a calibration: the same without any network's own files."""
+    return _digest(_of_every_network())
+
+
+def _of_every_network() -> list[tuple[str, bytes]]:
+    """Return the names below the package and the contents of the files that time every network."""
+    paths = [*sorted(FOLDER.rglob("*.py")), *(FOLDER.parent / name for name in BESIDE)]
+    return [(str(path.relative_to(FOLDER.parent)), path.read_bytes()) for path in paths]
+
+
+def _digest(files: list[tuple[str, bytes]]) -> str:
+    digest = hashlib.sha256()
+    for name, content in files:
+        digest.update(name.encode() + b"\0" + content + b"\0")
     return digest.hexdigest()[:16]
 
 
@@ -66,7 +81,8 @@ def fingerprint() -> str:
         platform.node(),
         platform.machine(),
         host.cpu_model(),
-        str(host.affinity()),
+        # The machine's own cores, of which one job may have more than the next.
+        str(os.cpu_count()),
         str(gigabytes),
     ]
     facts += [f"{gpu.name} {gpu.memory_bytes}" for gpu in accelerators()]

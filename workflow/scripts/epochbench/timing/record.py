@@ -9,7 +9,7 @@ from epochbench.documents import to_dict
 from epochbench.timing.cell import Cell
 from epochbench.timing.protocol import Protocol
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 # The counted FLOP over the measured peak bound any epoch; the peak itself is known to about this.
 PEAK_UNCERTAINTY = 1.05
 
@@ -108,7 +108,8 @@ class GpuWatch:
     """What a process of its own saw of the card while the clock ran; None where the driver does not tell.
 
     Clocks are those of samples in which the card had work. `held_shares` has the share of samples in which a reason
-    held the clocks down, `violation_seconds` the driver's own count by kind, `processes` the most others at once.
+    held the clocks down, `violation_seconds` the driver's own count by kind, `processes` the most others at once. Of a
+    team's cards it has the worst of each, and the watts of all.
     """
 
     samples: int
@@ -253,6 +254,45 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class UntilAccuracy:
+    """A training of its own, from new weights until a test accuracy, or for as many epochs as the protocol allows.
+
+    Where it was not `reached`, the seconds of its epochs tell only how long that takes at least. `test_accuracies` are
+    those after each epoch. Joules are of the training alone; None is "unknown". `others_share` is what others took of
+    the cores meanwhile, from 0 to 1.
+    """
+
+    accuracy: float
+    reached: bool
+    seed: int
+    epoch_seconds: list[float]
+    test_accuracies: list[float]
+    counted_images: int
+    evaluation_seconds: float
+    gpu_energy_joules: float | None
+    cpu_energy_joules: float | None
+    others_share: float
+
+
+@dataclass(frozen=True)
+class Network:
+    """What was found out about the network before it was timed, from a few images.
+
+    `randomness` is none where training draws no random numbers, "switched off" where it draws them but for the check of
+    its first steps, and "always" where it draws them even then. `unreached` are the parameters that no gradient
+    reaches, `state` how many buffers training moves, such as batch normalisation's. `unchecked` says why its first
+    steps are not compared with float64, None where they are.
+    """
+
+    source: str
+    randomness: str
+    unreached: list[str]
+    state: int
+    own_loss: bool
+    unchecked: str | None = None
+
+
+@dataclass(frozen=True)
 class Finding:
     """What a gate found; `passed` is None where it could not be judged."""
 
@@ -275,7 +315,8 @@ class Record:
     """One run of one cell: one fresh process.
 
     `first_runs` is how many of the first stage there were; a run of a higher number was added to narrow an interval.
-    Of its `tries` the last one counts; `timing`, `conditions`, `evidence` and `peaks` are of that one.
+    Of its `tries` the last one counts; `timing`, `conditions`, `evidence` and `peaks` are of that one. `until_accuracy`
+    is None where the protocol asks for none.
     """
 
     cell: Cell
@@ -295,6 +336,8 @@ class Record:
     stack: Stack | None = None
     first_runs: int | None = None
     tries: list[Try] = field(default_factory=list)
+    until_accuracy: UntilAccuracy | None = None
+    network: Network | None = None
     gates: list[Finding] = field(default_factory=list)
     checksum: str = ""
     schema_version: int = SCHEMA_VERSION

@@ -2,22 +2,27 @@
 
 import contextlib
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import safetensors.torch
 import torch
 from torch import nn
 
 from epochbench.files import write_bytes
+from epochbench.timing.examine import ALWAYS, NONE, each_loss, hold_still
 from epochbench.timing.load import dataset_of, load_split
-from epochbench.timing.network import build_network, trained
+from epochbench.timing.network import build_network, examined, loss_of, read_by, trained
+from epochbench.timing.protocol import ADAM_EPSILON, ADAM_SECOND_BETA, Protocol
 from epochbench.timing.provenance import code_digest
 from epochbench.timing.rounding import rounded_as
 from epochbench.timing.task import Task
 
-# A larger network's updates are not worth their place on the disk; they are kept in float32 where they take megabytes.
-KEPT_PARAMETERS = 20_000_000
+# Of a larger network every second, third, ... weight of each parameter is compared, so that about as many are: more are
+# not worth their place. They are kept in float32 where they take megabytes.
+COMPARED_WEIGHTS = 20_000_000
 FLOAT64_PARAMETERS = 1_000_000
 PLAIN = "fp32"
 
@@ -26,11 +31,17 @@ PLAIN = "fp32"
 class Steps:
     """The first steps: each image's loss [steps, batch], and the weights' change since the first began [steps, n].
 
-    A smaller last batch is filled up with NaN.
+    A smaller last batch is filled up with NaN. `scales` are what each weight's change counts with when it is held
+    against another's [steps, n], None where all count alike.
     """
 
     losses: torch.Tensor
     updates: torch.Tensor
+    scales: torch.Tensor | None = None
+
+    def distance(self, step: int, update: torch.Tensor) -> float:
+        """Return how far another update is from that of a step, relative to that one's length."""
+        return distance(update, self.updates[step], None if self.scales is None else self.scales[step])
 
 
 @dataclass(frozen=True)
@@ -45,8 +56,10 @@ class Expected:
 
 
 def weights(network: nn.Module) -> torch.Tensor:
-    """Return a copy of all parameters as one float64 vector on the CPU."""
-    return torch.cat([parameter.detach().flatten().cpu().double() for parameter in network.parameters()])
+    """Return a copy of the weights that are compared, of all parameters, as one float64 vector on the CPU."""
+    parameters = list(network.parameters())
+    every = -(-sum(parameter.numel() for parameter in parameters) // COMPARED_WEIGHTS)
+    return torch.cat([parameter.detach().flatten()[:: max(1, every)].cpu().double() for parameter in parameters])
 
 
 def reference_steps(task: Task, steps: int) -> Steps:
@@ -58,13 +71,25 @@ def reference_steps(task: Task, steps: int) -> Steps:
     kept = _path(task, steps, "float64")
     if kept.exists():
         stored = safetensors.torch.load(kept.read_bytes())
-        return Steps(stored["losses"], stored["updates"].double())
+        return Steps(stored["losses"], stored["updates"].double(), stored.get("scales"))
     found = _computed(task, steps, torch.float64, PLAIN)
-    parameters = found.updates.shape[1]
-    if parameters <= KEPT_PARAMETERS:
-        updates = found.updates if parameters <= FLOAT64_PARAMETERS else found.updates.float()
-        _keep(kept, {"losses": found.losses, "updates": updates})
+    updates = found.updates if found.updates.shape[1] <= FLOAT64_PARAMETERS else found.updates.float()
+    scales = {} if found.scales is None else {"scales": found.scales}
+    _keep(kept, {"losses": found.losses, "updates": updates} | scales)
     return found
+
+
+def why_not(task: Task) -> str | None:
+    """Return why the first steps of a network cannot be compared with float64, None where they can."""
+    dataset = dataset_of(task.manifest)
+    looked_at = examined(task.cell.model, dataset)
+    if looked_at.randomness == ALWAYS:
+        return "the network draws random numbers even where dropout is off, so that no two computations of it agree"
+    needed = 2 * looked_at.kept_bytes * (task.cell.micro_batch or task.cell.batch_size / task.cell.processes)
+    free = psutil.virtual_memory().available
+    if needed > free:
+        return f"a batch in float64 takes {needed / 1e9:.2g} GB, and {free / 1e9:.2g} GB are free here"
+    return None
 
 
 def expected(task: Task, reference: Steps, precision: str) -> Expected:
@@ -82,13 +107,18 @@ def expected(task: Task, reference: Steps, precision: str) -> Expected:
         ((mine - right)[~right.isnan()].square().mean().sqrt() / right.nanmean()).item()
         for mine, right in zip(rounded.losses, reference.losses, strict=True)
     ]
-    moved = [distance(mine, right) for mine, right in zip(rounded.updates, reference.updates, strict=True)]
+    moved = [reference.distance(step, update) for step, update in enumerate(rounded.updates)]
     _keep(kept, {"losses": torch.tensor(off, dtype=torch.float64), "updates": torch.tensor(moved, dtype=torch.float64)})
     return Expected(off, moved)
 
 
-def distance(update: torch.Tensor, right: torch.Tensor) -> float:
-    """Return how far an update of the weights is from the right one, relative to that one's length."""
+def distance(update: torch.Tensor, right: torch.Tensor, scale: torch.Tensor | None = None) -> float:
+    """Return how far an update of the weights is from the right one, relative to that one's length.
+
+    `scale` is what each weight counts with; without it all count alike.
+    """
+    if scale is not None:
+        update, right = update * scale, right * scale
     return float((update - right).norm() / right.norm())
 
 
@@ -102,6 +132,7 @@ def _path(task: Task, steps: int, kind: str) -> Path:
     depends = [dataset_of(task.manifest).fingerprint, code_digest(cell.model), torch.__version__, cell.model, steps]
     depends += [cell.batch_size, cell.micro_batch, cell.processes]
     depends += [protocol.seed, protocol.rate(cell.batch_size), protocol.momentum]
+    depends += [protocol.optimizer, protocol.weight_decay]
     name = hashlib.sha256(repr(depends).encode()).hexdigest()[:16]
     return Path(task.manifest).parent / f"reference-{name}.{kind}"
 
@@ -109,24 +140,97 @@ def _path(task: Task, steps: int, kind: str) -> Path:
 def _computed(task: Task, steps: int, kind: torch.dtype, precision: str) -> Steps:
     """Take the first steps on the CPU in a floating-point type.
 
-    Momentum is written out (v = momentum v + gradient; weight -= rate v), so that this shares no optimiser, layout,
-    graph or autocast with what it checks. Batch normalisation sees the parts of a batch that the cell computes alone.
+    The optimiser is written out, so that this shares none, nor a layout, graph or autocast, with what it checks. Batch
+    normalisation sees the parts of a batch that the cell computes alone.
     """
     size, protocol = task.cell.batch_size, task.protocol
     images, labels = load_split(task.manifest, "train", "cpu", limit=steps * size)
-    network = build_network(task.cell.model, dataset_of(task.manifest), protocol.seed).to(kind).train()
+    dataset = dataset_of(task.manifest)
+    network = build_network(task.cell.model, dataset, protocol.seed).to(kind).train()
+    loss_of(network, kind)
+    if examined(task.cell.model, dataset).randomness != NONE:
+        hold_still(network)
+    images = read_by(images, task.cell.model, dataset)
+    images = images.to(kind) if images.is_floating_point() else images
     before, parameters = weights(network), list(trained(network).values())
-    velocities = [torch.zeros_like(parameter) for parameter in parameters]
-    losses, updates = [], []
+    update = _Adam(protocol, size, parameters) if protocol.optimizer != "sgd" else _Momentum(protocol, size, parameters)
+    losses, updates, scales = [], [], []
     for batch, truth in zip(images.split(size), labels.split(size), strict=True):
-        of_images, gradients = _gradients(task, network, batch.to(kind), truth, precision)
+        with _default_type(kind):
+            of_images, gradients = _gradients(task, network, batch, truth, precision)
         with torch.no_grad():
-            for parameter, velocity, gradient in zip(parameters, velocities, gradients, strict=True):
-                velocity.mul_(protocol.momentum).add_(gradient)
-                parameter.sub_(velocity, alpha=protocol.rate(size))
+            update.apply(gradients)
         losses.append(of_images)
         updates.append(weights(network) - before)
-    return Steps(nn.utils.rnn.pad_sequence(losses, batch_first=True, padding_value=torch.nan), torch.stack(updates))
+        scales.append(update.scale(network))
+    padded = nn.utils.rnn.pad_sequence(losses, batch_first=True, padding_value=torch.nan)
+    return Steps(padded, torch.stack(updates), None if scales[0] is None else torch.stack(scales))
+
+
+class _Momentum:
+    """v = momentum v + gradient; weight -= rate v. Weight decay times the weight is a part of its gradient."""
+
+    def __init__(self, protocol: Protocol, batch_size: int, parameters: list[nn.Parameter]):
+        self.protocol, self.parameters, self.rate = protocol, parameters, protocol.rate(batch_size)
+        self.velocities = [torch.zeros_like(parameter) for parameter in parameters]
+
+    def apply(self, gradients: list[torch.Tensor]) -> None:
+        for parameter, velocity, gradient in zip(self.parameters, self.velocities, gradients, strict=True):
+            velocity.mul_(self.protocol.momentum).add_(gradient)
+            if self.protocol.weight_decay:
+                velocity.add_(parameter, alpha=self.protocol.weight_decay)
+            parameter.sub_(velocity, alpha=self.rate)
+
+    def scale(self, network: nn.Module) -> None:
+        """Return None: an update is as far off as its gradients are."""
+
+
+class _Adam:
+    """Adam, and with it AdamW, as Kingma and Ba (2015) and Loshchilov and Hutter (2019) write them.
+
+    An update has the rate's size however small its gradient is. Where that is as small as its own rounding, its sign is
+    a matter of luck, and so is the update's direction. So a weight counts with the least root of mean squares that it
+    has had: what the first steps may be off by is then in proportion to what their gradients are off by, as for SGD,
+    while a wrong size of the updates is seen undiminished.
+    """
+
+    def __init__(self, protocol: Protocol, batch_size: int, parameters: list[nn.Parameter]):
+        self.protocol, self.parameters, self.rate = protocol, parameters, protocol.rate(batch_size)
+        self.means, self.squares = ([torch.zeros_like(parameter) for parameter in parameters] for _ in range(2))
+        self.least = [torch.full_like(parameter, torch.inf) for parameter in parameters]
+        self.count = 0
+
+    def apply(self, gradients: list[torch.Tensor]) -> None:
+        self.count += 1
+        first, second, decay = self.protocol.momentum, ADAM_SECOND_BETA, self.protocol.weight_decay
+        every = zip(self.parameters, gradients, self.means, self.squares, self.least, strict=True)
+        for parameter, gradient, mean, square, least in every:
+            if self.protocol.optimizer == "adamw":
+                parameter.mul_(1 - self.rate * decay)
+            else:
+                gradient = gradient + decay * parameter
+            mean.mul_(first).add_(gradient, alpha=1 - first)
+            square.mul_(second).add_(gradient.square(), alpha=1 - second)
+            root = (square / (1 - second**self.count)).sqrt() + ADAM_EPSILON
+            parameter.sub_(mean / (1 - first**self.count) / root, alpha=self.rate)
+            least.copy_(torch.minimum(least, root))
+
+    def scale(self, network: nn.Module) -> torch.Tensor:
+        """Return what each parameter of a network counts with [n], trained or not, as its weights are ordered."""
+        least = {id(parameter): root for parameter, root in zip(self.parameters, self.least, strict=True)}
+        every = [least.get(id(parameter), torch.ones_like(parameter)) for parameter in network.parameters()]
+        return torch.cat([root.detach().flatten().double() for root in every])
+
+
+@contextlib.contextmanager
+def _default_type(kind: torch.dtype) -> Iterator[None]:
+    """Let what a network makes as it computes have the type that it is computed in."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(kind)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _gradients(task: Task, network: nn.Module, batch, truth, precision: str):
@@ -138,7 +242,7 @@ def _gradients(task: Task, network: nn.Module, batch, truth, precision: str):
         size = cell.micro_batch or len(labels)
         for part, part_labels in zip(share.split(size), labels.split(size), strict=True):
             with rounded_as(precision):
-                each = nn.functional.cross_entropy(network(part), part_labels, reduction="none")
+                each = each_loss(network, network(part), part_labels)
                 gradients = torch.autograd.grad(each.sum() / len(truth), parameters)
             losses.append(each.detach().double())
             for total, gradient in zip(sums, gradients, strict=True):

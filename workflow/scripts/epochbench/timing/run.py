@@ -22,6 +22,8 @@ def run_cell(task: Task, lock_wait_seconds: float = 0.0, console: TextIO | None 
     """
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     verify_shards(task.manifest)
+    # Before a network's file is run: who edits it meanwhile has not changed what was timed.
+    code = provenance.code(task.cell.model)
     measurement = measure_in_team(task) if task.cell.processes > 1 else measure(task, Solo(), console)
     record = Record(
         cell=task.cell,
@@ -37,9 +39,11 @@ def run_cell(task: Task, lock_wait_seconds: float = 0.0, console: TextIO | None 
         evidence=measurement.evidence,
         peaks=measurement.peaks,
         limit=measurement.limit,
-        code=provenance.code(task.cell.model),
+        code=code,
         stack=measurement.stack,
         first_runs=task.first_runs,
         tries=measurement.tries,
+        until_accuracy=measurement.until_accuracy,
+        network=measurement.network,
     )
     return seal(record)

@@ -1,21 +1,27 @@
 """The software and settings beside the code that decide a timing: a digest, and the facts behind it."""
 
-import dataclasses
 import hashlib
 import os
 import platform
+from fnmatch import fnmatchcase
 from importlib import metadata
 
 from epochbench.timing.device import Device
-from epochbench.timing.devices import accelerators
+from epochbench.timing.devices import installed
 from epochbench.timing.protocol import Protocol
 from epochbench.timing.record import Stack
 
-# Of these a different value is a different measurement. Threads and the GPUs to be seen are set for every job anew.
+# Of these a different value is a different measurement: where threads run and how they wait, memory, which kernels,
+# which arithmetic, how work reaches a card. Threads and the GPUs to be seen are set for every job anew.
 VARIABLES = (
-    "OMP_PROC_BIND", "OMP_PLACES", "KMP_AFFINITY", "GOMP_CPU_AFFINITY", "GLIBC_TUNABLES", "MALLOC_ARENA_MAX",
-    "LD_PRELOAD", "NVIDIA_TF32_OVERRIDE", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "CUDA_LAUNCH_BLOCKING",
-    "CUDNN_LOGINFO_DBG", "TORCHINDUCTOR_MAX_AUTOTUNE", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA",
+    "OMP_PROC_BIND", "OMP_PLACES", "OMP_WAIT_POLICY", "OMP_DYNAMIC", "KMP_AFFINITY", "KMP_BLOCKTIME",
+    "GOMP_CPU_AFFINITY", "GOMP_SPINCOUNT", "GLIBC_TUNABLES", "MALLOC_*", "LD_PRELOAD", "THP_MEM_ALLOC_ENABLE",
+    "ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "DNNL_DEFAULT_FPMATH_MODE",
+    "ONEDNN_DEFAULT_FPMATH_MODE", "MKL_ENABLE_INSTRUCTIONS", "MKL_DYNAMIC", "NVIDIA_TF32_OVERRIDE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG", "CUBLASLT_WORKSPACE_SIZE", "CUDNN_LOGINFO_DBG",
+    "CUDA_LAUNCH_BLOCKING", "CUDA_DEVICE_MAX_CONNECTIONS", "CUDA_MODULE_LOADING", "PYTORCH_*ALLOC_CONF",
+    "PYTORCH_NO_CUDA_MEMORY_CACHING", "TORCHINDUCTOR_MAX_AUTOTUNE*", "TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE",
+    "NCCL_*",
 )  # fmt: skip
 
 
@@ -23,9 +29,13 @@ def describe_stack(device: Device, protocol: Protocol) -> Stack:
     """Return the stack of this process, torch imported."""
     import torch
 
-    facts = {"Python": platform.python_version(), "torch": str(torch.__version__)}
+    facts = {
+        "Python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "cpu capability": torch.backends.cpu.get_cpu_capability(),
+    }
     facts |= device.stack() | _variables()
-    facts["protocol"] = _digest(dataclasses.asdict(protocol))
+    facts["protocol"] = _digest(protocol.digested())
     return Stack(_digest(facts), facts)
 
 
@@ -35,12 +45,18 @@ def installed_stack() -> str:
         torch = metadata.version("torch")
     except metadata.PackageNotFoundError:
         torch = "unknown"
-    drivers = [gpu.driver or "unknown" for gpu in accelerators()]
-    return _digest({"Python": platform.python_version(), "torch": torch, "drivers": drivers} | _variables())
+    facts = {"Python": platform.python_version(), "torch": torch, **installed(), **_variables()}
+    return _digest(facts)
+
+
+def is_variable(name: str) -> bool:
+    """Tell whether a fact is an environment variable: where it is not named, it was not set."""
+    return any(fnmatchcase(name, pattern) for pattern in VARIABLES)
 
 
 def _variables() -> dict[str, str]:
-    return {name: os.environ[name][:500] for name in VARIABLES if name in os.environ}
+    """Return those that are set; an empty one is as good as none."""
+    return {name: value[:500] for name, value in sorted(os.environ.items()) if value and is_variable(name)}
 
 
 def _digest(facts: dict) -> str:

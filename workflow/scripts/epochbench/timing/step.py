@@ -4,66 +4,15 @@ import time
 
 import torch
 from torch import nn
-from torch.nn import functional
-from torch.optim.sgd import sgd
 
 from epochbench import networks
 from epochbench.errors import BenchmarkError
 from epochbench.timing.device import Device, autocast
 from epochbench.timing.load import Batches
-from epochbench.timing.network import trained
+from epochbench.timing.network import loss_of, mean_loss, trained
+from epochbench.timing.optimizer import build_optimizer
+from epochbench.timing.protocol import PLAIN_SGD
 from epochbench.timing.task import Task
-
-
-class Momentum:
-    """Stochastic gradient descent with momentum, by torch's own functional update.
-    torch.optim.SGD is the same behind a class whose making imports torch's compiler, two seconds a run. GradScaler
-    sets the attributes `grad_scale` and `found_inf` before a step and deletes them after it.
-    """
-
-    _step_supports_amp_scaling = True
-
-    def __init__(self, parameters: dict[str, nn.Parameter], rate: float, momentum: float, fused: bool):
-        self.names, self.parameters = list(parameters), list(parameters.values())
-        self.param_groups = [{"params": self.parameters}]
-        self.velocities = [torch.zeros_like(parameter) for parameter in self.parameters]
-        self.rate, self.momentum, self.fused = rate, momentum, fused
-        self.first = True
-
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        for parameter in self.parameters:
-            parameter.grad = None
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """Update all parameters: v = momentum v + gradient; weight -= rate v. Fused, that is one kernel for all."""
-        gradients = [parameter.grad for parameter in self.parameters]
-        if self.first:
-            self._require(gradients)
-        sgd(
-            self.parameters,
-            gradients,
-            self.velocities,
-            fused=self.fused or None,  # None: whichever torch takes by default
-            grad_scale=getattr(self, "grad_scale", None),
-            found_inf=getattr(self, "found_inf", None),
-            weight_decay=0.0,
-            momentum=self.momentum,
-            lr=self.rate,
-            dampening=0.0,
-            nesterov=False,
-            maximize=False,
-        )
-
-    def _require(self, gradients: list) -> None:
-        """Raise ValueError, at the first step, where no gradient reaches a parameter that is to be trained."""
-        missed = [name for name, gradient in zip(self.names, gradients, strict=True) if gradient is None]
-        if missed:
-            raise ValueError(
-                f"no gradient reaches {', '.join(missed)}: use it, leave it out, or freeze it by requires_grad_(False)"
-            )
-        self.first = False
 
 
 class Step:
@@ -72,12 +21,13 @@ class Step:
     def __init__(self, task: Task, network: nn.Module, device: Device):
         protocol, cell = task.protocol, task.cell
         self.network = network
+        self.own_loss = loss_of(network, device.torch_device)
         self.device = device
         self.precision = cell.precision
         self.micro_batch = cell.micro_batch
         # A graph holds one kernel rather than many, and only the fused update takes the scale that fp16 needs.
         fused = cell.captures_graph or cell.precision == "fp16"
-        self.optimizer = Momentum(trained(network), protocol.rate(cell.batch_size), protocol.momentum, fused)
+        self.optimizer = build_optimizer(trained(network), protocol, protocol.rate(cell.batch_size), fused)
         self.steps_taken = self.images_taken = 0
         self.seconds = 0.0
         self.scaler = torch.amp.GradScaler(device.torch_device.type, enabled=cell.precision == "fp16")
@@ -104,10 +54,14 @@ class Step:
             loss = self.take(images, labels)
         return loss
 
+    def start_over(self) -> None:
+        """Begin anew, from the weights that the network has been given since."""
+        self.optimizer.start_over()
+
     def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the mean cross-entropy, softmax included."""
+        """Return the mean cross-entropy, softmax included, or the mean of the network's own loss."""
         with autocast(self.device, self.precision):
-            return functional.cross_entropy(self.network(images), labels)
+            return mean_loss(self.network, self.own_loss, images, labels)
 
     def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Take the step; the loss stays on the device, so that nothing waits for it."""
@@ -131,18 +85,22 @@ class Step:
             total += loss.detach()
         return total
 
-    def _state(self) -> list:
+    def state(self) -> list:
         """Copy what a step leaves for the next."""
         return [tensor.clone() for tensor in self._tensors()]
 
-    def _restore(self, state: list) -> None:
+    def restore(self, state: list) -> None:
         """Put a state back in place."""
         with torch.no_grad():
             for tensor, earlier in zip(self._tensors(), state, strict=True):
                 tensor.copy_(earlier)
 
     def _tensors(self) -> list:
-        return [*self.network.state_dict().values(), *self.optimizer.velocities]
+        return [*self._values(), *self.optimizer.counters]
+
+    def _values(self) -> list:
+        """Return what a step changes: weights, whatever else the network keeps, and what the optimiser does."""
+        return [*self.network.state_dict().values(), *self.optimizer.moments]
 
 
 class CompiledStep(Step):
@@ -161,14 +119,20 @@ class FusedStep(Step):
         cell, protocol = task.cell, task.protocol
         if not device.computes_bf16():
             raise BenchmarkError(f"cell '{cell.cell}': layers fused compute in bf16, which this device does not")
+        if not protocol.is_plain_sgd:
+            raise BenchmarkError(f"cell '{cell.cell}': layers fused know {PLAIN_SGD} alone; choose other layers")
         step_of = networks.load(cell.model).fused_step
-        self.by_hand = step_of(network, protocol.learning_rate, protocol.momentum, cell.batch_size)
+        self.by_hand = step_of(network, self.optimizer.rate, protocol.momentum, cell.batch_size)
 
     def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Take the step; it neither makes gradients of its own nor asks autograd for them."""
         return self.by_hand.step(images, labels)
 
-    def _tensors(self) -> list:
+    def start_over(self) -> None:
+        """Begin anew; the kernels have momenta of their own, and the weights in another layout too."""
+        self.by_hand.start_over()
+
+    def _values(self) -> list:
         return self.by_hand.tensors()
 
 
@@ -192,10 +156,10 @@ class GraphStep(Step):
     def _capture(self, images: torch.Tensor, labels: torch.Tensor):
         """Capture one step; what the device runs before a capture leaves no trace in the weights."""
         static_images, static_labels = images.clone(), labels.clone()
-        before = self._state()
+        before = self.state()
         one_step = super().__call__
         replay, loss = self.device.capture(lambda: one_step(static_images, static_labels))
-        self._restore(before)
+        self.restore(before)
         return replay, static_images, static_labels, loss
 
 
@@ -208,18 +172,19 @@ class EpochGraphStep(Step):
         The first steps, taken one by one, are what is compared with float64; so this tells that what the clock times
         is the same.
         """
-        before = self._state()
+        before = self.state()
         for images, labels in batches:
             self(images, labels)
-        stepped = self._state()
-        self._restore(before)
+        stepped = [tensor.clone() for tensor in self._values()]
+        self.restore(before)
         self.replay, self.held = self.device.capture(
             lambda: [(self(images, labels), len(labels)) for images, labels in batches]
         )
-        self._restore(before)
+        self.restore(before)
         self.replay()
-        deviation = _relative_difference(self._state(), stepped, before)
-        self._restore(before)
+        # Without the optimiser's counters, whose steps would outweigh those of all weights.
+        deviation = _relative_difference(self._values(), stepped, before[: len(stepped)])
+        self.restore(before)
         return deviation
 
     def epoch(self, batches: Batches) -> torch.Tensor:

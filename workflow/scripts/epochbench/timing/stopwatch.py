@@ -14,7 +14,8 @@ from epochbench.timing.device import Device, Elapsed
 from epochbench.timing.failures import plain_network
 from epochbench.timing.load import Batches
 from epochbench.timing.machine import energy, host
-from epochbench.timing.network import trained
+from epochbench.timing.machine.watch import states_together, together
+from epochbench.timing.network import count_parameters, trained
 from epochbench.timing.record import GpuState, GpuWatch
 from epochbench.timing.step import Step
 from epochbench.timing.stopping import enough
@@ -62,13 +63,15 @@ class Timed:
 def warm_up(task: Task, step: Step, network: nn.Module, batches: Batches, device: Device) -> Warmup:
     """Take the first steps, each timed by itself; every batch shape is seen, so nothing is compiled later."""
     count = max(1, task.protocol.warmup_steps)
-    chosen = [batches[index % len(batches)] for index in range(count)]
+    chosen = [index % len(batches) for index in range(count)]
     if len(batches[-1][1]) != len(batches[0][1]):
-        chosen.append(batches[-1])
-    checked = min(len(batches), evidence.steps_to_check(task.cell.batch_size, count))
+        chosen.append(len(batches) - 1)
+    checked = evidence.steps_to_check(task.cell.batch_size, count, count_parameters(network))
+    checked = min(len(batches), checked)
     before = reference.weights(network)
     seconds, losses, updates = [], [], []
-    for images, labels in chosen:
+    for number in chosen:
+        images, labels = batches[number]
         device.start()
         with plain_network(task.cell, images.shape[1:]):
             loss = step.take(images, labels)
@@ -85,10 +88,13 @@ def warm_up(task: Task, step: Step, network: nn.Module, batches: Batches, device
 def time_epochs(
     task: Task, team: Team, step: Step, network: nn.Module, batches: Batches, device: Device, console: TextIO | None
 ) -> Timed:
-    """Time epochs until the protocol has enough, while another process watches the accelerator, where there is one."""
+    """Time epochs until the protocol has enough, while other processes watch the team's accelerators."""
     with device.watched() as watching:
         timed = _time_epochs(task, team, step, network, batches, device, console)
-    return replace(timed, gpu_watch=watching.seen)
+    states = zip(*team.gather(timed.gpu_states), strict=True)
+    return replace(
+        timed, gpu_watch=together(team.gather(watching.seen)), gpu_states=tuple(map(states_together, states))
+    )
 
 
 def _time_epochs(

@@ -4,7 +4,19 @@ from dataclasses import dataclass
 
 from epochbench.timing.cell import Cell
 from epochbench.timing.protocol import Protocol
-from epochbench.timing.record import Conditions, Evidence, Gpu, Limit, Peaks, Stack, Timing, Training, Try
+from epochbench.timing.record import (
+    Conditions,
+    Evidence,
+    Gpu,
+    Limit,
+    Network,
+    Peaks,
+    Stack,
+    Timing,
+    Training,
+    Try,
+    UntilAccuracy,
+)
 
 
 @dataclass(frozen=True)
@@ -12,7 +24,8 @@ class Task:
     """What one run needs to know: the cell, the number of the run, the path of the shards' manifest.
 
     `reference_flop_per_second` is what the machine's fp32 matrix product reached at the start of the pipeline run, None
-    where that was another machine, or another number of threads. `first_runs` is how many runs the first stage has.
+    where that was another machine, or another number of threads; a worker has its share of it. `first_runs` is how many
+    runs the first stage has.
     """
 
     cell: Cell
@@ -37,3 +50,5 @@ class Measurement:
     limit: Limit
     tries: list[Try]
     stack: Stack
+    network: Network
+    until_accuracy: UntilAccuracy | None = None

@@ -1,9 +1,11 @@
 """Who trains together: one process alone, or several that torch.distributed joins."""
 
 import os
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from torch import nn
+
+T = TypeVar("T")
 
 
 class Team(Protocol):
@@ -18,8 +20,17 @@ class Team(Protocol):
     def barrier(self) -> None:
         """Wait until every process is here."""
 
+    def gather(self, value: T) -> list[T]:
+        """Return every process's value, in the order of their ranks."""
+
     def total(self, values: list[float]) -> list[float]:
         """Return the sum over the team of each value."""
+        return [sum(column) for column in zip(*self.gather(values), strict=True)]
+
+    def total_if_known(self, value: float | None) -> float | None:
+        """Return the sum over the team of a value, None where one of them does not know it."""
+        total, unknown = self.total([value or 0.0, float(value is None)])
+        return None if unknown else total
 
     def decide(self, choice: bool) -> bool:
         """Return what the first process decides, so that all do the same."""
@@ -37,9 +48,9 @@ class Solo(Team):
     def barrier(self) -> None:
         """Go on at once."""
 
-    def total(self, values: list[float]) -> list[float]:
-        """Return the values."""
-        return values
+    def gather(self, value: T) -> list[T]:
+        """Return the value alone."""
+        return [value]
 
     def decide(self, choice: bool) -> bool:
         """Return the choice."""
@@ -66,11 +77,11 @@ class Workers(Team):
         """Wait until every process is here."""
         self.distributed.barrier()
 
-    def total(self, values: list[float]) -> list[float]:
-        """Return the sum over the team of each value."""
+    def gather(self, value: T) -> list[T]:
+        """Return every process's value, in the order of their ranks."""
         everyone = [None] * self.size
-        self.distributed.all_gather_object(everyone, values)
-        return [sum(column) for column in zip(*everyone, strict=True)]
+        self.distributed.all_gather_object(everyone, value)
+        return everyone
 
     def decide(self, choice: bool) -> bool:
         """Return what the first process decides."""

@@ -9,8 +9,7 @@ from torch import nn
 from epochbench.timing import quiet, stopwatch
 from epochbench.timing.calibrate import calibrated
 from epochbench.timing.device import Device
-from epochbench.timing.load import Batches
-from epochbench.timing.machine import host
+from epochbench.timing.load import Batches, count_images
 from epochbench.timing.record import Limit, Peaks, Try
 from epochbench.timing.step import Step
 from epochbench.timing.task import Task
@@ -44,8 +43,10 @@ def time_in_quiet(
             print(f"{task.cell.cell} run {task.run}: {text}", file=console)
 
     while True:
-        waited = quiet.wait_for_quiet(patience, say) if team.rank == 0 and patience > 0 else 0.0
+        # Each of a team waits for its own cores and card.
+        waited = quiet.wait_for_quiet(patience, say, device.gpu_state) if patience > 0 else 0.0
         patience -= waited
+        waited = max(team.gather(waited))
         attempt = _attempt(task, team, step, network, batches, device, console)
         attempts.append(replace(attempt, noted=replace(attempt.noted, waited_seconds=round(waited, 3))))
         again = quiet.is_disturbed(attempt.noted) and len(attempts) < task.protocol.tries
@@ -66,7 +67,7 @@ def _attempt(
     timed = stopwatch.time_epochs(task, team, step, network, batches, device, console)
     peak_memory_bytes = team.total([device.peak_memory_bytes()])[0]
     started = time.perf_counter()
-    images = sum(len(labels) for _, labels in batches) * team.size
+    images = count_images(batches) * team.size
     peaks, limit = calibrated(task, team, device, images, min(timed.epoch_seconds))
     seconds = round(time.perf_counter() - started, 3)
     return Attempt(timed, peak_memory_bytes, peaks, limit, seconds, _noted(task, team, timed, peaks))
@@ -75,15 +76,17 @@ def _attempt(
 def _noted(task: Task, team: Team, timed: stopwatch.Timed, peaks: Peaks) -> Try:
     """Return what the record keeps of a try. Workers are pinned, so that each sees the cores of its own."""
     activity = timed.activity
-    own, busy, steal = team.total([activity.own_cpu_seconds, activity.busy_cpu_seconds, activity.steal_seconds or 0.0])
-    core_seconds = timed.outer_seconds * team.total([host.usable_cores()])[0]
-    taken = quiet.shares(busy, own, None if activity.steal_seconds is None else steal, core_seconds)
+    # Of the time in which they were counted, which is a little longer than the epochs.
+    available = activity.usable * activity.at_seconds
+    others, steal, core_seconds = team.total([activity.other_cpu_seconds, activity.stolen_seconds or 0.0, available])
+    taken = quiet.shares(others, None if activity.steal_seconds is None else steal, core_seconds)
     reached = peaks.matrix_flop_per_second["fp32"]
+    own = reached / team.size  # the reference is of one process too
     return Try(
         epoch_seconds=timed.epoch_seconds,
         waited_seconds=0.0,
         others_share=round(taken.others, 4),
         steal_share=None if taken.steal is None else round(taken.steal, 4),
         matrix_flop_per_second=reached,
-        disturbed_by=quiet.disturbances(taken, reached, task.reference_flop_per_second or reached),
+        disturbed_by=quiet.disturbances(taken, own, task.reference_flop_per_second, timed.gpu_watch),
     )

@@ -4,14 +4,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from epochbench.timing.network import build_network, count_parameters, tensor_format
+from epochbench.timing.network import build_network, count_parameters, loss_of, mean_loss, read_by
 from epochbench.timing.record import Dataset
 
+# What an update reads and writes of every parameter: weight, gradient and moments in, weight and moments out. Momentum
+# has one moment, Adam two. Kernels that go through memory several times move more, which is theirs to avoid.
+MOVED_BY_UPDATE = {"sgd": 5, "adam": 7, "adamw": 7}
 # Batch normalisation in training needs more than one image.
 TRACED_IMAGES = (2, 4)
 
@@ -70,33 +72,39 @@ def _moves_nothing(operator: torch._ops.OpOverload) -> bool:
 
 
 def count_work(
-    model: str, dataset: Dataset, layers: str = "published", memory_format: str = "contiguous"
+    model: str,
+    dataset: Dataset,
+    layers: str = "published",
+    memory_format: str = "contiguous",
+    optimizer: str = "sgd",
 ) -> list[Operator]:
     """Return the operators of a training step of a network: forward, loss, backward and update.
 
-    `layers` and `memory_format` are a cell's columns, so that a cell's own graph counts itself.
+    `layers` and `memory_format` are a cell's columns, so that a cell's own graph counts itself; `optimizer` is the
+    protocol's.
 
     A real pass is traced on a few images and on twice as many: what grows is of the images, the rest is of the step.
     FLOP are torch's own count; every input of an operator is read once and every output written once. Left out: FLOP
     of anything but convolutions, matrix products and attention, and what an operator moves within itself.
     """
     network = build_network(model, dataset, 0, layers, memory_format).train()
-    few, more = (_trace(network, dataset, images, memory_format) for images in TRACED_IMAGES)
-    operators = [_scaling(one, other) for one, other in zip(few, more, strict=True)]
-    # Momentum reads weight, gradient and velocity, and writes weight and velocity.
-    return [*operators, Operator("update", 0, 0, weights=5 * count_parameters(network))]
+    few, more = (_trace(network, model, dataset, images, memory_format) for images in TRACED_IMAGES)
+    alike = [one.name for one in few] == [other.name for other in more]
+    # A network whose operators depend on how many images there are: all of it is counted as of the images.
+    operators = [_scaling(*calls) for calls in zip(few, more, strict=True)] if alike else list(map(_of_images, more))
+    return [*operators, Operator("update", 0, 0, weights=MOVED_BY_UPDATE[optimizer] * count_parameters(network))]
 
 
-def _trace(network: nn.Module, dataset: Dataset, count: int, memory_format: str) -> list[_Call]:
+def _trace(network: nn.Module, model: str, dataset: Dataset, count: int, memory_format: str) -> list[_Call]:
     """Return what a forward pass, its loss and their backward pass dispatch for so many images, on the CPU.
 
     torch's meta device would say the same, but imports torch's compiler, two seconds a run.
     """
     images, labels = torch.zeros(count, *dataset.image_shape), torch.zeros(count, dtype=torch.int64)
-    images = images.contiguous(memory_format=tensor_format(memory_format))
+    inputs = read_by(images, model, dataset, memory_format)
     network.zero_grad()
     with _Tracer() as tracer:
-        functional.cross_entropy(network(images), labels).backward()
+        mean_loss(network, loss_of(network), inputs, labels).backward()
     return tracer.calls
 
 
@@ -108,6 +116,12 @@ def _scaling(few: _Call, more: _Call) -> Operator:
         for name in ("flop", "values", "other_bytes")
     )
     return Operator(few.name, flop, values, other_bytes, weights=few.values - few_images * values)
+
+
+def _of_images(call: _Call) -> Operator:
+    """Count all that an operator does as of the images."""
+    images = TRACED_IMAGES[1]
+    return Operator(call.name, call.flop / images, call.values / images, call.other_bytes / images)
 
 
 def flop_per_image(model: str, dataset: Dataset) -> float:

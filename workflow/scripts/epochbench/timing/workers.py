@@ -47,8 +47,12 @@ def main(task_file: str, result_file: str) -> None:
     from epochbench.timing.measure import measure
     from epochbench.timing.team import Workers
 
-    team = Workers(open_device(task.cell, rank).backend)
-    measurement = measure(task, team)
+    device = open_device(task.cell, rank)
+    # Of the reference a worker can reach its share of the threads, where it has no device of its own.
+    share = task.threads / whole.threads if device.shared_by_team else 1.0
+    best = whole.reference_flop_per_second
+    team = Workers(device.backend)
+    measurement = measure(replace(task, reference_flop_per_second=best and best * share), team)
     if rank == 0:
         Path(result_file).write_text(json.dumps(to_dict(measurement)))
     team.distributed.destroy_process_group()

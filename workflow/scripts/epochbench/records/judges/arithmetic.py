@@ -42,6 +42,8 @@ def same_arithmetic(record: Record) -> Verdict:
     evidence, precision = record.evidence, record.cell.precision
     if evidence.tf32_allowed is not None and evidence.tf32_allowed != (precision == "tf32"):
         return False, f"TF32 is {'on' if evidence.tf32_allowed else 'off'} in a cell of precision {precision}."
+    if record.network is not None and record.network.unchecked:
+        return None, f"Not compared with float64: {record.network.unchecked}."[:500]
     if evidence.loss_deviation is None or evidence.update_deviation is None:
         return False, "The first steps gave no numbers to compare."
     if not evidence.first_steps:
@@ -67,8 +69,13 @@ def _by_rounding(record: Record) -> Verdict:
     return wrong is None, (
         f"Against float64, {named}: the loss deviates by {_told(loss)} (at most {_told(tolerance.loss)}), the weights' "
         f"update by {_told(update)} (at most {_told(tolerance.update)}), as far as rounding to {record.cell.precision} "
-        "explains."
+        f"explains.{_held_still(record)}"
     )
+
+
+def _held_still(record: Record) -> str:
+    switched_off = record.network is not None and record.network.randomness == "switched off"
+    return " Dropout and its like were off in the steps compared." if switched_off else ""
 
 
 def _tolerance(step: FirstStep, batch_size: int) -> _Tolerance:

@@ -1,13 +1,13 @@
 """Whether the accelerator was left alone and at its full clock."""
 
 from epochbench.records.judges import Verdict
+from epochbench.timing.quiet import MAX_HELD_SHARE, on_the_card
 from epochbench.timing.record import GpuState, GpuWatch, Record
 
 # Cards step through clocks a percent apart, and end a boost some steps below their highest.
 MIN_CLOCK_SHARE = 0.9
 # Of the time watched; the driver counts microseconds of violation on any card.
 MAX_VIOLATION_SHARE = 0.02
-MAX_HELD_SHARE = 0.05
 
 
 def full_clock(record: Record) -> Verdict:
@@ -27,7 +27,7 @@ def full_clock(record: Record) -> Verdict:
 def _held(states: list[GpuState]) -> list[str]:
     """Return what held the clocks down just before and after, and who else was there."""
     reasons = [reason for state in states for reason in state.throttle_reasons or []]
-    return reasons + _others(max((state.processes or 0 for state in states), default=0))
+    return reasons + on_the_card(max((state.processes or 0 for state in states), default=0))
 
 
 def _held_meanwhile(watch: GpuWatch) -> list[str]:
@@ -45,11 +45,7 @@ def _held_meanwhile(watch: GpuWatch) -> list[str]:
     median, most = watch.sm_clock_median_mhz, watch.sm_clock_max_mhz
     if median is not None and most and median < MIN_CLOCK_SHARE * most:
         reasons.append(f"{median} MHz of {most} MHz")
-    return reasons + _others(watch.processes or 0)
-
-
-def _others(processes: int) -> list[str]:
-    return [f"{processes} other process{'es' if processes > 1 else ''} on the card"] if processes else []
+    return reasons + on_the_card(watch.processes)
 
 
 def _clock(watch: GpuWatch) -> str:

@@ -2,8 +2,9 @@
 
 import math
 
+from epochbench.foreign import is_foreign
 from epochbench.records.judges import Verdict
-from epochbench.timing.protocol import PUBLISHED_BATCH, PUBLISHED_RATE
+from epochbench.timing.protocol import PUBLISHED_BATCH, PUBLISHED_RATE, Protocol
 from epochbench.timing.record import Record
 
 # Steps at the published rate after which the published network's loss is below chance, on real images and on the
@@ -12,6 +13,8 @@ MIN_STEPS_TO_LEARN = 100
 # A rate that is further above linear scaling can lead anywhere: at batch 10 the published rate, a hundred times what
 # the rule gives, ends in a network that says the same of every image, on a CPU and on an H100 alike.
 MAX_RATE_ABOVE_LINEAR = 10
+# At the rate that is usual for Adam, its updates take a network of this kind about as far.
+ADAM_RATE = 0.001
 # Standard deviations of a guess over so many images; chance reaches it once in 30,000.
 DEVIATIONS_ABOVE_CHANCE = 4
 
@@ -28,7 +31,12 @@ def it_learned(record: Record) -> Verdict:
     cannot = None if knows and evaluated else _reason_not_to_judge(record)
     if cannot:
         return None, f"{cannot}: {said}."
-    return knows, f"{said[0].upper()}{said[1:]}.{beside}"
+    return knows, f"{said[0].upper()}{said[1:]}.{beside}{_by_running_statistics(record)}"
+
+
+def _by_running_statistics(record: Record) -> str:
+    moved = 0 if record.network is None else record.network.state
+    return f" Both by the running statistics that training left, {moved} of them." if moved else ""
 
 
 def _knows_its_images(record: Record) -> tuple[bool | None, str]:
@@ -49,23 +57,32 @@ def _knows_its_images(record: Record) -> tuple[bool | None, str]:
 def _reason_not_to_judge(record: Record) -> str | None:
     """Return why learning cannot be asked of this protocol, None where it can."""
     steps = record.protocol.warmup_steps + record.evidence.counted_steps
+    if is_foreign(record.cell.model):
+        return f"Nobody knows how many steps {record.cell.model} needs to learn"
     rate = record.training.learning_rate or record.protocol.learning_rate
-    above = rate / (PUBLISHED_RATE * record.cell.batch_size / PUBLISHED_BATCH)
+    usual = _usual_rate(record.protocol)
+    above = rate / (usual * record.cell.batch_size / PUBLISHED_BATCH)
     # Rates are products of floating-point numbers.
     if above > MAX_RATE_ABOVE_LINEAR * (1 + 1e-9):
         return (
             f"A learning rate of {rate:g} at batch {record.cell.batch_size} is {above:.0f} times what linear scaling "
             "gives, and may lead anywhere"
         )
-    if round(steps * min(1.0, rate / PUBLISHED_RATE), 6) < MIN_STEPS_TO_LEARN:
+    if round(steps * min(1.0, rate / usual), 6) < MIN_STEPS_TO_LEARN:
         return f"Too few steps at a learning rate of {rate:g} to judge"
     return None
+
+
+def _usual_rate(protocol: Protocol) -> float:
+    return PUBLISHED_RATE if protocol.optimizer == "sgd" else ADAM_RATE
 
 
 def _knows(record: Record, loss: float, accuracy: float, images: int, both: bool = False) -> bool:
     """Tell whether images are known better than by chance: by their loss, their accuracy, or by both."""
     chance = 1 / record.dataset.classes
     above = chance + DEVIATIONS_ABOVE_CHANCE * math.sqrt(chance * (1 - chance) / max(1, images))
+    if record.network is not None and record.network.own_loss:
+        return accuracy > above  # what it minimises need not lower the cross-entropy
     signs = loss < _chance_loss(record), accuracy > above
     return all(signs) if both else any(signs)
 

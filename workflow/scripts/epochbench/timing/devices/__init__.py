@@ -10,6 +10,7 @@ A file has these names; none of them imports torch before `open_device`, so that
                                 precisions and of graphs is checked here
     lacks(cell) -> str | None   may be left out: what the device lacks to run a cell, in words
     unseen() -> str | None      may be left out: why nobody could look for such devices, in words
+    installed() -> dict         may be left out: the versions and settings of this kind that make records stale
 """
 
 import importlib
@@ -38,6 +39,12 @@ def unseen() -> str | None:
     """Return in words why nobody could look for accelerators of some kind, None where somebody could."""
     reasons = [kind.unseen() for kind in kinds("gpu") if hasattr(kind, "unseen")]
     return next((reason for reason in reasons if reason), None)
+
+
+def installed() -> dict[str, object]:
+    """Return what is known without torch of the software and settings of the devices that there are."""
+    facts = [kind.installed() for kind in kinds("gpu") if hasattr(kind, "installed")]
+    return {name: fact for each in facts for name, fact in each.items()}
 
 
 def lacking(cell: Cell) -> str | None:

@@ -7,6 +7,9 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, MutableMapping
+from functools import cache
+from importlib import metadata
+from typing import TYPE_CHECKING
 
 from epochbench.errors import BenchmarkError
 from epochbench.timing.cell import Cell
@@ -16,9 +19,14 @@ from epochbench.timing.machine import nvidia
 from epochbench.timing.machine.watch import Watching, watched
 from epochbench.timing.record import Gpu, GpuState
 
+if TYPE_CHECKING:
+    import torch
+
 SERVES = "gpu"
 # PyTorch's own advice before a capture: a few steps on a side stream.
 GRAPH_WARMUP_STEPS = 3
+# What a kernel's time depends on; their names end in CUDA's number, or do not.
+PACKAGES = ("nvidia-cuda-runtime", "nvidia-cuda-nvrtc", "nvidia-cudnn", "nvidia-cublas", "nvidia-nccl", "triton")
 
 
 def find() -> tuple[Gpu, ...]:
@@ -29,6 +37,30 @@ def find() -> tuple[Gpu, ...]:
 def unseen() -> str | None:
     """Return why neither NVML nor nvidia-smi could look for GPUs, None where one could."""
     return nvidia.unseen()
+
+
+def installed() -> dict[str, object]:
+    """Return the cards' drivers and power limits, and the versions of CUDA's packages."""
+    cards = find()
+    if not cards:
+        return {}
+    states = [nvidia.gpu_state(gpu.uuid) for gpu in cards]
+    return {
+        "drivers": [gpu.driver or "unknown" for gpu in cards],
+        "power limits": [state.power_limit_watts if state else None for state in states],
+        "packages": _packages(),
+    }
+
+
+@cache
+def _packages() -> dict[str, str]:
+    """Return the versions of CUDA's packages beside torch; there are none where torch brings its own."""
+    found = {}
+    for package in metadata.distributions():
+        with contextlib.suppress(metadata.PackageNotFoundError, KeyError, TypeError):  # half installed
+            if str(package.metadata["Name"]).startswith(PACKAGES):
+                found[package.metadata["Name"]] = package.version
+    return dict(sorted(found.items()))
 
 
 def prepare(environment: MutableMapping[str, str]) -> None:
@@ -61,12 +93,14 @@ class CudaDevice(Device):
     backend = "nccl"
     product_sizes = (8192,)
     copy_bytes = 2**31
+    shared_by_team = False
 
     def __init__(self, index: int = 0):
         import torch
 
         self.torch = torch
         self.torch_device = torch.device("cuda", index)
+        self._side = None
         torch.accelerator.set_device_index(index)
 
     def synchronize(self) -> None:
@@ -91,6 +125,30 @@ class CudaDevice(Device):
     def peak_memory_bytes(self) -> int:
         """Return the largest memory so far that tensors held on the device."""
         return self.torch.accelerator.max_memory_allocated(self.torch_device)
+
+    def free_memory_bytes(self) -> int:
+        """Return the card's memory that nobody holds."""
+        return self.torch.cuda.mem_get_info(self.torch_device)[0]
+
+    def pinned(self, tensor: "torch.Tensor") -> "torch.Tensor":
+        """Return a tensor in memory that the kernel keeps in place, so that the card copies it while others work."""
+        return tensor.pin_memory()
+
+    def ahead(self, work: Callable[[], tuple]) -> Callable[[], tuple]:
+        """Begin some work on a stream of its own; whoever takes its tensors has the main stream wait for it."""
+        self._side = self._side or self.torch.cuda.Stream(self.torch_device)
+        with self.torch.cuda.stream(self._side):
+            tensors = work()
+            done = self._side.record_event()
+
+        def taken() -> tuple:
+            main = self.torch.cuda.current_stream(self.torch_device)
+            main.wait_event(done)
+            for tensor in tensors:
+                tensor.record_stream(main)  # its memory is not used again before the step that reads it is done
+            return tensors
+
+        return taken
 
     def computes_bf16(self) -> bool:
         """Tell whether the card computes in bf16 itself."""
@@ -120,11 +178,9 @@ class CudaDevice(Device):
         }
 
     def gpu(self) -> Gpu:
-        """Return the facts of this GPU; the driver's come from NVML, matched by the card's UUID."""
+        """Return the facts of this GPU: the driver's, matched by UUID, or what torch tells of it."""
         facts = self.torch.cuda.get_device_properties(self.torch_device)
-        uuid = self._uuid()
-        same = [gpu for gpu in nvidia.gpus() if gpu.uuid == uuid]
-        return same[0] if same else Gpu(facts.name, facts.total_memory, None, uuid)
+        return nvidia.found_as(facts.name, str(getattr(facts, "uuid", "")), facts.total_memory)
 
     def gpu_state(self) -> GpuState | None:
         """Return the card's clocks, limits and other processes, None where the driver does not tell."""
@@ -171,5 +227,4 @@ class CudaDevice(Device):
         return graph.replay, result
 
     def _uuid(self) -> str | None:
-        facts = self.torch.cuda.get_device_properties(self.torch_device)
-        return f"GPU-{facts.uuid}" if hasattr(facts, "uuid") else None
+        return self.gpu().uuid

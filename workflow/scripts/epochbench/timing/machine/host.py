@@ -4,9 +4,11 @@ import contextlib
 import math
 import os
 import platform
+import re
 import resource
 import subprocess
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +17,13 @@ import psutil
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may keep busy: affinity, cgroup quota and Slurm's grant, the least of them."""
-    limits = [affinity(), _cgroup_quota(), os.environ.get("SLURM_CPUS_PER_TASK")]
-    return max(1, min(int(limit) for limit in limits if limit))
+    """Return how many cores this process may keep busy: affinity, cgroup quota and Slurm's grant, the least of them.
+
+    The workers of a team, which torchrun counts, share the last two, and are pinned to cores of their own.
+    """
+    workers = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    shared = [_cgroup_quota(), os.environ.get("SLURM_CPUS_PER_TASK")]
+    return max(1, min([affinity(), *(int(limit) // workers for limit in shared if limit)]))
 
 
 def affinity() -> int:
@@ -29,6 +35,22 @@ def _cgroup_quota() -> int | None:
     """Return the CPU quota of this process's cgroup in whole cores, rounded down but at least 1; None if unlimited."""
     quotas = [quota for folder in _cgroup_folders() if (quota := _read_quota(folder))]
     return max(1, math.floor(min(quotas))) if quotas else None
+
+
+def free_memory_bytes() -> int:
+    """Return the memory that this process may still take: the machine's, or what its cgroups (version 2) leave it."""
+    rooms = [room for folder in _cgroup_folders() if (room := _room_in(folder)) is not None]
+    return max(0, min([psutil.virtual_memory().available, *rooms]))
+
+
+def _room_in(folder: Path) -> int | None:
+    """Return what one cgroup's limit leaves beside memory in use, None without a limit; cached files give way."""
+    try:
+        limit, used = int((folder / "memory.max").read_text()), int((folder / "memory.current").read_text())
+        cached = re.search(r"^file (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
+    except (OSError, ValueError):
+        return None
+    return limit - used + int(cached[1] if cached else 0)
 
 
 def _cgroup_folders(root=Path("/sys/fs/cgroup")):
@@ -135,23 +157,36 @@ def relevant_environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Activity:
-    """Counters of this process and of the cores it may run on at one moment; subtract two to see what went on."""
+    """Counters of this process and of the cores it may run on at one moment; subtract two to see what went on.
+
+    Of `cores` that it may run on, a quota or Slurm may grant it `usable` at a time.
+    """
 
     minor_page_faults: int
     involuntary_context_switches: int
     own_cpu_seconds: float
     busy_cpu_seconds: float
     steal_seconds: float | None
+    cores: int = 1
+    usable: int = 1
+    at_seconds: float = 0.0
 
     def __sub__(self, earlier: "Activity") -> "Activity":
+        counters = [field.name for field in fields(self) if field.name not in ("cores", "usable", "steal_seconds")]
         steal = None if self.steal_seconds is None else self.steal_seconds - earlier.steal_seconds
-        return Activity(
-            self.minor_page_faults - earlier.minor_page_faults,
-            self.involuntary_context_switches - earlier.involuntary_context_switches,
-            self.own_cpu_seconds - earlier.own_cpu_seconds,
-            self.busy_cpu_seconds - earlier.busy_cpu_seconds,
-            steal,
-        )
+        past = {name: getattr(self, name) - getattr(earlier, name) for name in counters}
+        return replace(self, steal_seconds=steal, **past)
+
+    @property
+    def other_cpu_seconds(self) -> float:
+        """Return what others took of the usable cores: where more may be run on, they take those left over first."""
+        left_over = (self.cores - self.usable) * self.at_seconds
+        return max(0.0, self.busy_cpu_seconds - self.own_cpu_seconds - left_over)
+
+    @property
+    def stolen_seconds(self) -> float | None:
+        """Return the usable cores' share of what the hypervisor took; None where the kernel does not tell."""
+        return None if self.steal_seconds is None else self.steal_seconds * self.usable / self.cores
 
 
 def activity() -> Activity:
@@ -165,6 +200,9 @@ def activity() -> Activity:
         own_cpu_seconds=usage.ru_utime + usage.ru_stime,
         busy_cpu_seconds=sum(map(_busy_seconds, cores)),
         steal_seconds=None if None in steal else sum(steal),
+        cores=len(cores),
+        usable=min(usable_cores(), len(cores)),
+        at_seconds=time.monotonic(),
     )
 
 

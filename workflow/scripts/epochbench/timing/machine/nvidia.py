@@ -10,23 +10,39 @@ from typing import Any
 from epochbench.timing.machine import smi
 from epochbench.timing.record import Gpu, GpuState
 
-# What a UUID begins with: that of a whole card, or of a part of one.
-UUID_WORDS = ("GPU-", "MIG-")
+# What a UUID begins with: that of a whole card, or of a part of one (a MIG instance), whose name has the word too.
+UUID_WORDS = CARD, PART = ("GPU-", "MIG-")
+PART_NAME = "MIG"
 
 
 @cache
 def gpus() -> tuple[Gpu, ...]:
     """Return the NVIDIA GPUs that the driver shows and CUDA_VISIBLE_DEVICES does not hide, without torch.
 
-    An empty tuple where there is no driver, no GPU, or all are hidden.
+    Of a card that is divided these are its parts. An empty tuple where there is no driver, no GPU, or all are hidden.
     """
     if _all_hidden():
         return ()
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     with _driver() as pynvml:
         if pynvml is None:
-            return _visible(smi.look()[0], chosen)
-        return _visible(tuple(_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())), chosen)
+            return _visible([(gpu, gpu.uuid) for gpu in smi.look()[0]], chosen)
+        every = range(pynvml.nvmlDeviceGetCount())
+        return _visible([found for index in every for found in _devices(pynvml, index)], chosen)
+
+
+def found_as(name: str, identity: str, memory_bytes: int) -> Gpu:
+    """Return the GPU of which CUDA tells these facts, in the driver's words where it tells of that GPU.
+
+    CUDA may tell of a part its card's identity: then it is the part that alone is to be seen. A part is never taken for
+    its card.
+    """
+    part = PART_NAME in name.split()
+    every = [gpu for gpu in gpus() if (gpu.uuid or "").startswith(PART) == part]
+    same = [gpu for gpu in every if gpu.uuid in (CARD + identity, PART + identity)]
+    if same or (part and len(every) == 1):
+        return (same or every)[0]
+    return Gpu(name, memory_bytes, None, CARD + identity if identity and not part else None)
 
 
 def unseen() -> str | None:
@@ -39,15 +55,21 @@ def _all_hidden() -> bool:
     return os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
 
 
-def _visible(every: tuple[Gpu, ...], chosen: str | None) -> tuple[Gpu, ...]:
-    """Return the cards that CUDA_VISIBLE_DEVICES names by UUID, of which a beginning is enough.
+def _visible(every: list[tuple[Gpu, str | None]], chosen: str | None) -> tuple[Gpu, ...]:
+    """Return the GPUs that CUDA_VISIBLE_DEVICES names by UUID, of which a beginning is enough, or by that of the card.
 
-    Numbers hide none here: CUDA counts the cards in another order than NVML, so that nobody knows which they mean.
+    `every` has each GPU and its card's UUID. Numbers hide none here: CUDA counts the cards in another order than NVML,
+    so that nobody knows which they mean.
     """
     names = [name.strip() for name in (chosen or "").split(",")]
     if not names[0].startswith(UUID_WORDS):
-        return every
-    return tuple(gpu for name in names for gpu in every if name and (gpu.uuid or "").startswith(name))
+        return tuple(gpu for gpu, _ in every)
+    return tuple(
+        gpu
+        for name in names
+        for gpu, card in every
+        if name and any((uuid or "").startswith(name) for uuid in (gpu.uuid, card))
+    )
 
 
 @contextlib.contextmanager
@@ -66,10 +88,33 @@ def _driver() -> Iterator[ModuleType | None]:
         pynvml.nvmlShutdown()
 
 
-def _gpu(pynvml, index: int) -> Gpu:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+def _devices(pynvml, index: int) -> Iterator[tuple[Gpu, str]]:
+    """Yield a card, or the parts that it is divided into, since nobody can use all of it then; and the card's UUID."""
+    card = pynvml.nvmlDeviceGetHandleByIndex(index)
+    uuid = pynvml.nvmlDeviceGetUUID(card)
+    mode = told(pynvml, pynvml.nvmlDeviceGetMigMode, card)
+    if not mode or not mode[0]:
+        yield _gpu(pynvml, card, pynvml.nvmlDeviceGetName(card)), uuid
+        return
+    for number in range(told(pynvml, pynvml.nvmlDeviceGetMaxMigDeviceCount, card) or 0):
+        part = told(pynvml, pynvml.nvmlDeviceGetMigDeviceHandleByIndex, card, number)
+        if part is not None:  # as many as there may be, of which some are not made
+            yield _gpu(pynvml, part, _name_of_part(pynvml, part, card)), uuid
+
+
+def _name_of_part(pynvml, part, card) -> str:
+    """Return a name that says how much of a card a part is, as newer drivers do: NVIDIA H100 MIG 1g.10gb."""
+    name = told(pynvml, pynvml.nvmlDeviceGetName, part) or pynvml.nvmlDeviceGetName(card)
+    if PART_NAME in name.split():
+        return name
+    facts = told(pynvml, pynvml.nvmlDeviceGetAttributes, part)
+    size = f" {facts.gpuInstanceSliceCount}g.{round(facts.memorySizeMB / 1024)}gb" if facts else ""
+    return f"{name} {PART_NAME}{size}"
+
+
+def _gpu(pynvml, handle, name: str) -> Gpu:
     return Gpu(
-        name=pynvml.nvmlDeviceGetName(handle),
+        name=name,
         memory_bytes=pynvml.nvmlDeviceGetMemoryInfo(handle).total,
         driver=pynvml.nvmlSystemGetDriverVersion(),
         uuid=pynvml.nvmlDeviceGetUUID(handle),
@@ -81,22 +126,32 @@ def gpu_state(uuid: str | None) -> GpuState | None:
     if uuid is None or not gpus():
         return None
     with _driver() as pynvml:
-        return state_of(pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid), {os.getpid()}) if pynvml else None
+        handle = told(pynvml, pynvml.nvmlDeviceGetHandleByUUID, uuid) if pynvml else None
+        return None if handle is None else state_of(pynvml, handle, {os.getpid()})
 
 
 def state_of(pynvml: ModuleType, handle: object, own: Container[int]) -> GpuState:
-    """Return what NVML says of a card now, a field None where it does not tell; `own` processes are no others."""
-    limit = told(pynvml, pynvml.nvmlDeviceGetPowerManagementLimit, handle)
-    reasons = told(pynvml, pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
+    """Return what NVML says of a card now, a field None where it does not tell; `own` processes are no others.
+
+    A part has its card's clocks, and processes of its own.
+    """
+    card = card_of(pynvml, handle)
+    limit = told(pynvml, pynvml.nvmlDeviceGetPowerManagementLimit, card)
+    reasons = told(pynvml, pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, card)
     processes = told(pynvml, pynvml.nvmlDeviceGetComputeRunningProcesses, handle)
     return GpuState(
-        sm_clock_mhz=told(pynvml, pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
-        memory_clock_mhz=told(pynvml, pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_MEM),
-        temperature_celsius=told(pynvml, pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+        sm_clock_mhz=told(pynvml, pynvml.nvmlDeviceGetClockInfo, card, pynvml.NVML_CLOCK_SM),
+        memory_clock_mhz=told(pynvml, pynvml.nvmlDeviceGetClockInfo, card, pynvml.NVML_CLOCK_MEM),
+        temperature_celsius=told(pynvml, pynvml.nvmlDeviceGetTemperature, card, pynvml.NVML_TEMPERATURE_GPU),
         power_limit_watts=None if limit is None else limit / 1000,
         throttle_reasons=None if reasons is None else throttle_names(pynvml, reasons),
         processes=None if processes is None else _others([process.pid for process in processes], own),
     )
+
+
+def card_of(pynvml: ModuleType, handle: object) -> object:
+    """Return the card of a part, or the card itself, of which NVML refuses to tell one."""
+    return told(pynvml, pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle, handle) or handle
 
 
 def _others(pids: list[int], own: Container[int]) -> int:

@@ -6,18 +6,19 @@ clock has stopped; the answer comes back as JSON. A look takes the host about a 
 
 import contextlib
 import json
+import math
 import os
 import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import median
 from types import ModuleType
 
 from epochbench.documents import from_dict, to_dict
-from epochbench.timing.machine.nvidia import state_of, told
+from epochbench.timing.machine.nvidia import card_of, state_of, told
 from epochbench.timing.record import GpuState, GpuWatch
 
 LOOK_EVERY_SECONDS = 0.2
@@ -78,13 +79,14 @@ def main(uuid: str, owner: str) -> None:
 
     pynvml.nvmlInit()
     handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+    card = card_of(pynvml, handle)
     looks, began = [look(pynvml, handle, int(owner))], time.monotonic()
-    before = violations(pynvml, handle)
+    before = violations(pynvml, card)
     print(READY, flush=True)
     while not select.select([sys.stdin], [], [], LOOK_EVERY_SECONDS)[0]:
         looks.append(look(pynvml, handle, int(owner)))
-    after, seconds = violations(pynvml, handle), time.monotonic() - began
-    most = told(pynvml, pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM)
+    after, seconds = violations(pynvml, card), time.monotonic() - began
+    most = told(pynvml, pynvml.nvmlDeviceGetMaxClockInfo, card, pynvml.NVML_CLOCK_SM)
     # The first look was before the clock started.
     print(json.dumps(to_dict(summarised(looks[1:] or looks, most, seconds, _between(before, after)))))
 
@@ -92,7 +94,7 @@ def main(uuid: str, owner: str) -> None:
 def look(pynvml: ModuleType, handle: object, owner: int) -> tuple[GpuState, float | None, bool]:
     """Return the card's state now, the watts that it takes, and whether it says that it is idle."""
     milliwatts = told(pynvml, pynvml.nvmlDeviceGetPowerUsage, handle)
-    reasons = told(pynvml, pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) or 0
+    reasons = told(pynvml, pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, card_of(pynvml, handle)) or 0
     idle = bool(reasons & pynvml.nvmlClocksThrottleReasonGpuIdle)
     return state_of(pynvml, handle, {owner}), None if milliwatts is None else milliwatts / 1000, idle
 
@@ -136,6 +138,59 @@ def summarised(
         violation_seconds=violation_seconds,
         processes=max(others, default=None),
     )
+
+
+def together(watches: Iterable[GpuWatch | None]) -> GpuWatch | None:
+    """Return what was seen of all cards of a team: of each the worst, the watts in all; None where nobody watched."""
+    seen = [watch for watch in watches if watch is not None]
+    if not seen:
+        return None
+    slowest = min(seen, key=_clock_share)
+    powers = _known(watch.power_median_watts for watch in seen)
+    return GpuWatch(
+        samples=sum(watch.samples for watch in seen),
+        seconds=max(watch.seconds for watch in seen),
+        sm_clock_min_mhz=min(_known(watch.sm_clock_min_mhz for watch in seen), default=None),
+        sm_clock_median_mhz=slowest.sm_clock_median_mhz,
+        sm_clock_max_mhz=slowest.sm_clock_max_mhz,
+        power_median_watts=sum(powers) if len(powers) == len(seen) else None,
+        held_shares=_most(watch.held_shares for watch in seen),
+        violation_seconds=_most(watch.violation_seconds for watch in seen),
+        processes=max(_known(watch.processes for watch in seen), default=None),
+    )
+
+
+def states_together(states: Iterable[GpuState | None]) -> GpuState | None:
+    """Return the worst of what the driver said of a team's cards at one moment; None where it said nothing."""
+    seen = [state for state in states if state is not None]
+    if not seen:
+        return None
+    reasons = _known(state.throttle_reasons for state in seen)
+    return GpuState(
+        sm_clock_mhz=min(_known(state.sm_clock_mhz for state in seen), default=None),
+        memory_clock_mhz=min(_known(state.memory_clock_mhz for state in seen), default=None),
+        temperature_celsius=max(_known(state.temperature_celsius for state in seen), default=None),
+        power_limit_watts=min(_known(state.power_limit_watts for state in seen), default=None),
+        throttle_reasons=list(dict.fromkeys(name for each in reasons for name in each)) if reasons else None,
+        processes=max(_known(state.processes for state in seen), default=None),
+    )
+
+
+def _known(values: Iterable) -> list:
+    return [value for value in values if value is not None]
+
+
+def _clock_share(watch: GpuWatch) -> float:
+    """Return which part of its highest clock a card had; infinite where that is unknown."""
+    known = watch.sm_clock_median_mhz is not None and watch.sm_clock_max_mhz
+    return watch.sm_clock_median_mhz / watch.sm_clock_max_mhz if known else math.inf
+
+
+def _most(counts: Iterable[dict[str, float] | None]) -> dict[str, float] | None:
+    """Return the most of each kind over several cards, None where none of them tells."""
+    told_ = _known(counts)
+    kinds = dict.fromkeys(kind for each in told_ for kind in each)
+    return {kind: max(each.get(kind, 0.0) for each in told_) for kind in kinds} if told_ else None
 
 
 if __name__ == "__main__":
