@@ -41,13 +41,13 @@ print(sum(each.ru_utime + each.ru_stime for each in used))
 
 
 def copies(source: str, count: int, folder: Path) -> None:
-    """Write so many exports, each a machine of its own, with times that differ from copy to copy and run to run."""
+    """Write so many exports, each a machine of its own, with times that differ from copy to copy."""
     from epochbench.records.exchange import read_export, write_export
 
     records, chance = read_export(source).records, random.Random(1)
     for number in range(count):
         speed = chance.lognormvariate(0, 1)
-        changed = [doctored(record, number, speed * chance.uniform(1, 1.02)) for record in records]
+        changed = [doctored(record, number, speed) for record in records]
         write_export(changed, folder / f"machine-{number}.zip", "2026-01-01T00:00:00+00:00")
 
 
@@ -64,6 +64,7 @@ def doctored(record, number: int, factor: float):
         "evidence": scaled(record.evidence, factor),
         "conditions": scaled(record.conditions, factor),
         "tries": [scaled(one, factor, 1 / factor) for one in record.tries],
+        "protocol": scaled(record.protocol, factor),
         "peaks": scaled(record.peaks, factor, 1 / factor),
         "wall_seconds": record.wall_seconds * factor,
     }
@@ -74,13 +75,13 @@ def doctored(record, number: int, factor: float):
 
 
 def scaled(part, factor: float, rate: float = 1.0):
-    """Return a part of a record with its seconds times a factor, and what is per second times the other."""
+    """Return a part of a record with its seconds and joules times a factor, and what is per second times the other."""
     if part is None:
         return None
     changed = {}
     for field in dataclasses.fields(part):
         value, by = getattr(part, field.name), rate if "_per_second" in field.name else factor
-        if value is None or not ("_per_second" in field.name or field.name.endswith("_seconds")):
+        if value is None or not ("_per_second" in field.name or field.name.endswith(("_seconds", "_joules"))):
             continue
         if isinstance(value, dict):
             changed[field.name] = {key: each * by for key, each in value.items()}

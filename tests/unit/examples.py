@@ -133,11 +133,22 @@ def honest(records, started="2026-01-02", **machine) -> list[Record]:
     """Return records that agree with themselves, as those of real runs do, on a machine of one's own."""
     made = []
     for one in records:
-        images, seconds = one.dataset.train_images * len(one.timing.epoch_seconds), sum(one.timing.epoch_seconds)
-        timing = replace(one.timing, images_per_second=images / seconds)
+        epochs, seconds = len(one.timing.epoch_seconds), sum(one.timing.epoch_seconds)
+        timing = replace(one.timing, images_per_second=one.dataset.train_images * epochs / seconds)
+        warmup_steps = len(one.training.warmup_losses)
+        protocol = replace(one.protocol, warmup_steps=warmup_steps, min_epochs=epochs, max_epochs=epochs)
         place, day = replace(one.machine, **machine), f"{started}T00:00:{one.run:02}+00:00"
-        made.append(seal(replace(one, timing=timing, machine=place, started_at=day)))
+        changes = {"timing": timing, "protocol": protocol, "machine": place, "started_at": day}
+        made.append(seal(replace(one, **changes, **_same_work(one))))
     return made
+
+
+def _same_work(one: Record) -> dict[str, Limit | Peaks]:
+    """Return the FLOP that every cell of a network has, and peaks that leave its epoch as much room as it had."""
+    factor = BASE.limit.flop_per_epoch / one.limit.flop_per_epoch
+    products = {name: value * factor for name, value in one.peaks.matrix_flop_per_second.items()}
+    limit = replace(one.limit, flop_per_epoch=BASE.limit.flop_per_epoch)
+    return {"limit": limit, "peaks": replace(one.peaks, matrix_flop_per_second=products)}
 
 
 def measured(factor=1.0, gpu="NVIDIA H200", started="2026-01-02", node="node1", **changes) -> list[Record]:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from unit.examples import H200, honest, measured, runs
+from unit.examples import BASE, H200, honest, measured, runs
 
 from epochbench import wording
+from epochbench.aggregate import submission
 from epochbench.aggregate.aggregate import aggregate
 from epochbench.aggregate.board import all_results, find_exports, known_code, read_board
 from epochbench.aggregate.settings import Settings
@@ -19,11 +20,11 @@ from epochbench.records.exchange import read_export, write_export
 from epochbench.report.board import origin_rows, refusals, render_board, result_rows, title_of, write_board
 from epochbench.stats import Interval
 from epochbench.timing.protocol import Protocol
-from epochbench.timing.record import Code, Dataset, Try, seal
+from epochbench.timing.record import Code, Dataset, Finding, GpuState, Stack, Try, seal
 
 KNOWN = frozenset({"feed"})
 SYNTHETIC = Dataset("stand-in", True, "cd" * 32, 50_000, 10_000, [3, 32, 32], 10)
-HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m" + "x" * 300
+HOSTILE = "<script>alert(1)</script>\u202e\x1b[31mZ\u0301\u0302\u0303" + "x" * 300
 
 
 def elsewhere(records, number):
@@ -78,6 +79,22 @@ def scaled_evidence(factor):
     return evidence
 
 
+def without_the_last_epoch(one):
+    images, times = one.dataset.train_images, one.timing.epoch_seconds[:-1]
+    events, rate = one.timing.event_seconds and times, images * len(times) / sum(times)
+    return replace(one.timing, epoch_seconds=times, event_seconds=events, images_per_second=rate)
+
+
+def work_of_two_epochs(one):
+    counts = {"counted_steps": 100, "counted_images": 2 * one.dataset.train_images}
+    seconds = {"outer_seconds": sum(one.timing.epoch_seconds[:-1]), "between_seconds": 0.0, "step_seconds": 0.0}
+    return replace(one.evidence, **counts, **seconds)
+
+
+def with_facts(**facts):
+    return lambda one: Stack("", {"torch": one.machine.torch, "Python": one.machine.python} | facts)
+
+
 def scaled_peaks(factor):
     def peaks(one):
         products = {name: value * factor for name, value in one.peaks.matrix_flop_per_second.items()}
@@ -101,8 +118,14 @@ def test_each_pair_of_machines_has_a_row_and_an_address(tmp_path):
     other = honest(runs("gpu-other", (0.1, 0.11, 0.12)), gpu=replace(H200, name="Pretended 9000"))
     both = results_of(tmp_path, one=measured() + other)
     assert [one.best.hardware for one in both] == ["one NVIDIA H200", "one Pretended 9000"]
-    assert both[1].address == f"{both[0].address}-2"
     assert {one.baseline.cell for one in both} == {"cpu-reference"}
+    assert not any("runs are those of" in remark for one in both for remark in one.remarks)
+    # The pair has its address whatever else stands in the export.
+    again = results_of(tmp_path, alone=measured())
+    assert [(one.address, one.files) for one in again] == [
+        (both[0].address, ["alone.zip", "one.zip"]),
+        (both[1].address, ["one.zip"]),
+    ]
 
 
 def test_a_processor_alone_is_compared_with_itself(tmp_path):
@@ -112,18 +135,22 @@ def test_a_processor_alone_is_compared_with_itself(tmp_path):
 
 
 def test_an_address_depends_on_the_records_and_not_on_how_they_are_packed(tmp_path):
-    (first,) = results_of(tmp_path / "a", one=measured())
-    with zipfile.ZipFile(tmp_path / "a/one.zip") as archive:
-        members = {name: archive.read(name) for name in reversed(archive.namelist())}
-    manifest = json.loads(members["manifest.json"])
-    manifest |= {"created_at": "2030-01-01", "records": dict(reversed(manifest["records"].items()))}
-    members["manifest.json"] = json.dumps(manifest).encode()
-    (tmp_path / "b").mkdir()
-    with zipfile.ZipFile(tmp_path / "b/other-name.zip", "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    assert all_results(board_of(tmp_path / "b"))[0].address == first.address
-    assert results_of(tmp_path / "c", one=elsewhere(measured(), 1))[0].address != first.address
+    other_gpu = honest(runs("gpu-other", (0.1, 0.11, 0.12)), gpu=replace(H200, name="Pretended 9000"))
+    records = measured() + other_gpu
+    first = results_of(tmp_path / "a", one=records)
+    packed = tmp_path / "b/other-name.zip"
+    # A finding is no measurement, and is passed anew.
+    told = [replace(one, gates=[Finding("quiet", "soft", True, "As quiet as a mouse.")]) for one in reversed(records)]
+    write_export(told, packed, "2030-01-01")
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr("records/", "")  # as programs that pack folders write it
+    again = all_results(board_of(packed.parent))
+    assert [replace(one, files=[]) for one in again] == [replace(one, files=[]) for one in first]
+    assert len({one.address for one in first}) == 2
+    measured_otherwise = changed(records, "cpu-best", conditions=lambda one: replace(one.conditions, load_average=0.2))
+    assert not {one.address for one in results_of(tmp_path / "c", one=measured_otherwise)} & {
+        one.address for one in first
+    }
 
 
 def test_copies_are_merged_and_repetitions_and_shared_runs_are_said(tmp_path):
@@ -136,13 +163,70 @@ def test_copies_are_merged_and_repetitions_and_shared_runs_are_said(tmp_path):
     earliest = min(addresses, key=lambda address: address[1:])
     assert f"same machines, software and code as {earliest}" in by_file["again.zip",].remarks
     said = "; ".join(by_file["part.zip",].remarks + by_file["copy.zip", "one.zip"].remarks)
-    assert f"6 of the export's runs are those of {earliest}" in said
+    assert f"6 of its runs are those of {earliest}" in said
 
 
+@pytest.mark.fault("forged exports", "survived")
+def test_runs_sent_again_under_other_names_are_said_to_be_those_of_another(tmp_path):
+    names = elsewhere(measured(gpu="NVIDIA B900", started="2026-03-01", node="another"), 5)
+    results = results_of(tmp_path / "a", one=measured(), renamed=names)
+    for one, other in zip(results, reversed(results), strict=True):
+        assert f"9 of its runs are those of #{other.address}" in one.remarks
+    # So are the same runs with other times.
+    edited = results_of(tmp_path / "b", one=measured(), edited=measured(0.9))
+    assert sum("9 of its runs are those of" in "; ".join(one.remarks) for one in edited) == 2
+
+
+CARD = GpuState(None, None, None, 700.0, None, None)
 WRONG_TRY = Try([0.001], 0.0, 0.0, 0.0, 1e12, [])
 FORGERIES = {
     "times halved": ({"timing": scaled_timing(0.5, with_rate=False)}, "its times make"),
-    "times and rate halved": ({"timing": scaled_timing(0.5)}, "a hard gate failed: gpu-best: synchronised"),
+    "times and rate halved": ({"timing": scaled_timing(0.5)}, "its steps take 0.0372 s of epochs that take 0.0186 s"),
+    "times, rate and steps halved": (
+        {"timing": scaled_timing(0.5), "evidence": lambda one: replace(one.evidence, step_seconds=0.0)},
+        "a hard gate failed: gpu-best: synchronised",
+    ),
+    "epochs left out": (
+        {"timing": without_the_last_epoch, "evidence": work_of_two_epochs}, "it has 3 losses of 2 epochs",
+    ),
+    "epochs and losses left out": (
+        {
+            "timing": without_the_last_epoch, "evidence": work_of_two_epochs,
+            "training": lambda one: replace(one.training, epoch_losses=[2.0, 1.9]),
+        },
+        "its protocol asks for more than its 2 epochs",
+    ),
+    "a protocol that asks for less": (
+        {"protocol": lambda one: replace(one.protocol, min_epochs=1, max_epochs=2)},
+        "its protocol ends before its 3 epochs",
+    ),
+    "another protocol on one side": (
+        {"protocol": lambda one: replace(one.protocol, quiet_seconds=9.0)}, "were not timed by one protocol",
+    ),
+    "no first losses": (
+        {"training": lambda one: replace(one.training, warmup_losses=[])}, "it has 0 losses of 2 warm-up steps",
+    ),
+    "fewer steps": (
+        {"training": lambda one: replace(one.training, steps_per_epoch=25)}, "its images and batches make 50",
+    ),
+    "a CPU's run called a GPU's": (
+        {"name": "cpu-best", "cell": lambda one: replace(one.cell, device="gpu")}, "has what another device writes",
+    ),
+    "and with a GPU": (
+        {
+            "name": "cpu-best", "cell": lambda one: replace(one.cell, device="gpu"),
+            "machine": lambda one: replace(one.machine, gpu=H200),
+        },
+        "allocator tuned is a CPU's",
+    ),
+    "less work": (
+        {"limit": lambda one: replace(one.limit, flop_per_epoch=1.0)}, "has 1 FLOP, but cpu-reference 2.946e+11",
+    ),
+    "more energy than the card can draw": (
+        {"conditions": lambda one: replace(one.conditions, gpu_energy_joules=1e6, gpu_before=CARD)},
+        "limited to 700 W",
+    ),
+    "two versions of torch": ({"stack": with_facts(torch="9.9")}, "it names torch 2.15 and torch 9.9"),
     "beyond the machine's own peaks": (
         {"timing": scaled_timing(0.1), "evidence": scaled_evidence(0.1)}, "a hard gate failed: gpu-best: possible",
     ),
@@ -150,7 +234,7 @@ FORGERIES = {
         {"name": "cpu-reference", "timing": scaled_timing(9), "evidence": scaled_evidence(9)}, "but the whole run 30 s",
     ),
     "its last try": ({"tries": lambda one: [WRONG_TRY]}, "its last try has other times"),
-    "no time": ({"started_at": lambda one: "<b>yesterday</b>"}, "'<b>yesterday</b>', which is no time"),
+    "no time": ({"started_at": lambda one: "<b>yesterday</b>"}, "'<b>yesterday</b>', which is no time in UTC"),
     "nothing learned": (
         {"evidence": lambda one: replace(one.evidence, parameters_moved=0.5)}, "gpu-best: work done",
     ),
@@ -229,6 +313,33 @@ def test_another_fingerprint_does_not_hide_other_images(tmp_path):
     assert "its first loss is 2.5, not the usual 2.4" in marked["swapped.zip"][0]
 
 
+@pytest.mark.fault("forged exports", "survived")
+def test_what_else_a_result_has_apart_from_the_others_is_marked(tmp_path):
+    training = {"training": lambda one: replace(one.training, warmup_losses=[2.5, 2.3])}
+    apart = {
+        "gpu": changed(measured(1.1), **training),
+        "cells": [one for one in measured(1.2) if one.cell.cell != "cpu-best"],
+        "runs": [one for one in measured(1.3) if (one.cell.cell, one.run) != ("cpu-best", 2)],
+        "seed": [seal(replace(one, protocol=replace(one.protocol, seed=7))) for one in measured(1.4)],
+        "flop": [seal(replace(one, limit=replace(one.limit, flop_per_epoch=9.0))) for one in measured(1.5)],
+        "isa": [seal(replace(one, stack=with_facts(ONEDNN_MAX_CPU_ISA="SSE41")(one))) for one in measured(1.6)],
+    }
+    plain = {"one": measured(), "two": elsewhere(measured(1.7), 20)}
+    sent = plain | {name: elsewhere(records, number) for number, (name, records) in enumerate(apart.items(), start=1)}
+    told = {one.files[0].removesuffix(".zip"): "; ".join(one.remarks) for one in results_of(tmp_path, **sent)}
+    words = {
+        "gpu": "its first loss is 2.5, not the usual 2.4",
+        "cells": "its CPU's cells are 1, usually 2",
+        "runs": "1 of 3 runs of cpu-best are missing",
+        "seed": "nobody else has seed 7",
+        "flop": "an epoch has 9 FLOP, which is not usual",
+        "isa": "with ONEDNN_MAX_CPU_ISA=SSE41",
+    }
+    assert {name: {key for key, word in words.items() if word in told[name]} for name in told} == {
+        name: {name} & set(words) for name in sent
+    }
+
+
 def test_a_result_that_calls_synthetic_images_real_is_marked(tmp_path):
     real = replace(SYNTHETIC, synthetic=False, name="CIFAR-10")
     results = results_of(tmp_path, one=measured(dataset=SYNTHETIC), two=elsewhere(measured(1.1, dataset=real), 2))
@@ -246,18 +357,23 @@ def test_what_cannot_be_compared_has_a_table_of_its_own(tmp_path):
         "synthetic": measured(dataset=SYNTHETIC),
         "batches": measured(batch_size=500),
         "network": measured(model="resnet18"),
+        "half": measured(dataset=replace(BASE.dataset, train_images=25_000)),
+        "namesake": [seal(replace(one, training=replace(one.training, parameters=9))) for one in measured()],
         "moved": measured(protocol=Protocol(residency="host")),
         "weak": changed(changed(measured(), "cpu-reference", **slow), "cpu-best", **slow),
     }
     board = board_of(pack(tmp_path, **exports))
     assert refusals(board.refused) == []
     assert {title_of(table) for table in board.tables} == {
-        "lenet on CIFAR-10 ababab, batches of 1,000",
-        "lenet on synthetic images cdcdcd, batches of 1,000",
-        "lenet on CIFAR-10 ababab, batches of 500",
-        "resnet18 on CIFAR-10 ababab, batches of 1,000",
-        "lenet on CIFAR-10 ababab, batches of 1,000, over a CPU with images that begin in the host's memory",
-        "lenet on CIFAR-10 ababab, batches of 1,000, over a CPU with threads 1",
+        "lenet (39,558 parameters) on CIFAR-10 ababab (50,000 images), batches of 1,000",
+        "lenet (39,558 parameters) on synthetic images cdcdcd (50,000 images), batches of 1,000",
+        "lenet (39,558 parameters) on CIFAR-10 ababab (50,000 images), batches of 500",
+        "lenet (39,558 parameters) on CIFAR-10 ababab (25,000 images), batches of 1,000",
+        "lenet (9 parameters) on CIFAR-10 ababab (50,000 images), batches of 1,000",
+        "resnet18 (39,558 parameters) on CIFAR-10 ababab (50,000 images), batches of 1,000",
+        "lenet (39,558 parameters) on CIFAR-10 ababab (50,000 images), batches of 1,000, over a CPU with threads 1",
+        "lenet (39,558 parameters) on CIFAR-10 ababab (50,000 images), batches of 1,000, over a CPU with "
+        "images that begin in the host's memory",
     }
     assert board.tables[-1].synthetic  # real images come first
     page = render_board(board)
@@ -320,7 +436,7 @@ def test_a_strangers_texts_are_only_texts(tmp_path):
     page = (tmp_path / "out/board.html").read_text()
     body = page[page.index("<body>") : page.rindex("<script>")]
     assert "&lt;script&gt;alert(1)" in body
-    assert re.search(r"<script|<img|[\u202e\x1b]", body) is None
+    assert re.search(r"<script|<img|[\u202e\x1b\u0302]", body) is None
     assert max(map(len, re.findall(r"x+", body))) < 60
     (line,) = refusals(board.refused)
     assert line.isprintable()
@@ -363,6 +479,17 @@ def test_only_the_fastest_pairs_are_drawn_and_the_page_says_so(tmp_path):
     assert "Only the 30 fastest pairs of machines are drawn; 3 more are in the table." in page
 
 
+@pytest.mark.fault("forged exports", "refused")
+def test_a_number_that_nobody_foresaw_refuses_its_export_alone(tmp_path, monkeypatch):
+    def overflow(*_):
+        raise OverflowError("int too large to convert to float")
+
+    pack(tmp_path, one=measured())
+    monkeypatch.setattr(submission, "aggregate", overflow)
+    (refused,) = board_of(tmp_path).refused
+    assert refused.reason.startswith("its numbers are beyond what can be computed with (OverflowError: int too large")
+
+
 def test_processes_share_the_work_and_change_nothing(tmp_path):
     pack(tmp_path, **{f"m{n}": elsewhere(measured(1 + n / 10), n) for n in range(5)})
     for name in ("a.zip", "z.zip"):
@@ -372,12 +499,13 @@ def test_processes_share_the_work_and_change_nothing(tmp_path):
 
 
 def test_exports_are_found_by_name_folder_and_pattern_each_once(tmp_path):
-    for name in ("a.zip", "deep/b.zip", "c[1].zip", "note.txt"):
+    for name in ("a.zip", "deep/b.zip", "c[1].zip", "d.ZIP", "note.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    files = [str(tmp_path / name) for name in ("a.zip", "c[1].zip", "deep/b.zip")]
+    (tmp_path / "folder.zip").mkdir()
+    files = [str(tmp_path / name) for name in ("a.zip", "c[1].zip", "d.ZIP", "deep/b.zip")]
     assert find_exports([str(tmp_path)]) == files
-    assert find_exports([str(tmp_path / "*.zip"), str(tmp_path / "a.zip")]) == files[:2]
+    assert find_exports([str(tmp_path / "[ac]*.zip"), str(tmp_path / "a.zip")]) == files[:2]
     assert find_exports([files[1]]) == files[1:2]
     (tmp_path / "empty").mkdir()
     assert find_exports([str(tmp_path / "empty")]) == []

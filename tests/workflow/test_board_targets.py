@@ -31,7 +31,7 @@ def test_the_board_is_drawn_and_the_check_fails_where_one_is_refused(clone):
     (exports / "bad (1).zip").write_bytes(b"no export")
     status, said = make(clone, "board-check")
     assert status == 2, said
-    assert "\nrefused: bad (1).zip: not readable as an export (File is not a zip file)" in said
+    assert "\nrefused: board/exports/bad (1).zip: not readable as an export (File is not a zip file)" in said
     assert "error: 1 of 2 exports were refused" in said
     assert not (clone / "results/report").exists()
 
@@ -40,7 +40,7 @@ def test_the_board_is_drawn_and_the_check_fails_where_one_is_refused(clone):
     assert "Page: results/report/board.html" in said
     page = (clone / "results/report/board.html").read_text()
     assert "one NVIDIA H200" in page
-    assert "<strong>bad (1).zip</strong>" in page
+    assert "<strong>board/exports/bad (1).zip</strong>" in page
     # The code that is checked out is known; what the example names is not.
     assert "other code" in page
 
@@ -50,4 +50,4 @@ def test_a_board_without_exports_is_an_error_and_a_check_of_an_empty_folder_is_n
     assert make(clone, "board-check")[0] == 0
     status, said = make(clone, "board")
     assert status == 2
-    assert "board/exports: there is no export yet; make one with `make export`" in said
+    assert "board/exports: there is no export yet; make one with `make export`, and copy it there" in said

@@ -14,7 +14,8 @@ if "snakemake" in globals():
         exports = find_exports(snakemake.params.exports)
         if snakemake.params.folder and not exports:
             raise BenchmarkError(
-                f"{', '.join(snakemake.params.exports)}: there is no export yet; make one with `make export`"
+                f"{', '.join(snakemake.params.exports)}: there is no export yet; make one with `make export`, "
+                "and copy it there"
             )
         board = read_board(exports, Settings(**snakemake.params.settings), known, snakemake.threads)
         print(*refusals(board.refused), said_of(board), sep="\n", file=console)

@@ -101,10 +101,11 @@ def _shown_values(name: str) -> str:
 
 def contradictions(cell: Cell) -> list[str]:
     """Return what makes no sense in one cell, a plain reason each."""
-    return [*_not_on_this_device(cell), *_not_in_this_network(cell), *_do_not_go_together(cell)]
+    return [*not_on_this_device(cell), *_not_in_this_network(cell), *_do_not_go_together(cell)]
 
 
-def _not_on_this_device(cell: Cell) -> list[str]:
+def not_on_this_device(cell: Cell) -> list[str]:
+    """Return what of a cell its kind of device does not have, a plain reason each."""
     reasons = []
     for name, declared in COLUMNS.items():
         value = getattr(cell, name)

@@ -1,6 +1,7 @@
 """The board: the results of many exports in tables of what can be compared, and what was refused."""
 
 import multiprocessing
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -8,14 +9,17 @@ from functools import partial
 from itertools import chain
 from math import isclose
 from pathlib import Path
-from statistics import median
+from statistics import median, median_high
 
+from epochbench.aggregate.result import Result, Work
 from epochbench.aggregate.settings import Settings
-from epochbench.aggregate.submission import Result, Submission, Work, judge
+from epochbench.aggregate.submission import Submission, judge
 from epochbench.errors import BenchmarkError
 
 # First losses on the same images with the same weights differ by rounding alone: 1.5e-4 in bf16.
 LOSS_TOLERANCE = 1e-3
+# Of many copies of a run, those that are named.
+MOST_HOLDERS = 3
 # Exports that one process judges before it is given more.
 CHUNK = 8
 
@@ -27,7 +31,6 @@ class Table:
     work: Work  # what all of them timed
     data: str  # what the first measured of them calls the images
     synthetic: bool  # whether any of them says that these are made up
-    train_images: int  # images in an epoch
     results: list[Result]
 
 
@@ -71,7 +74,7 @@ def _files(place: Path) -> list[Path]:
     if place.is_file():
         return [place]
     if place.is_dir():
-        return sorted(place.rglob("*.zip"))
+        return sorted(file for file in place.rglob("*.[zZ][iI][pP]") if not file.is_dir())
     return sorted(Path(place.anchor).glob(str(place.relative_to(place.anchor))))
 
 
@@ -96,45 +99,55 @@ def read_board(paths: list[str], settings: Settings, known: frozenset[str], proc
 
 def make_board(submissions: list[Submission], settings: Settings) -> Board:
     """Return the board of what was submitted: copies merged, repetitions and shared runs said."""
-    different = _merged([one for one in submissions if not one.refused])
     grouped: dict[Work, list[Result]] = {}
-    for result in _with_repetitions(different):
+    for result in _with_repetitions(submissions):
         grouped.setdefault(result.work, []).append(result)
     tables = sorted(map(_table, grouped.values()), key=lambda table: (table.synthetic, -len(table.results), table.data))
     refused = [Refused(one.file, one.refused) for one in submissions if one.refused]
     return Board(tables, refused, len(submissions), settings.currency)
 
 
-def _merged(submissions: list[Submission]) -> list[Submission]:
-    """Return each set of records once, with the names of all exports that hold it."""
-    by_digest: dict[str, list[Submission]] = {}
-    for one in submissions:
-        by_digest.setdefault(one.digest, []).append(one)
-    return [
-        replace(same[0], results=[replace(result, files=files) for result in same[0].results])
-        for same in by_digest.values()
-        for files in [[one.file for one in same]]
-    ]
-
-
 def _with_repetitions(submissions: list[Submission]) -> list[Result]:
-    """Return all results, the first measured ones first, each with a word on what it repeats or shares runs with."""
-    ordered = sorted(submissions, key=lambda one: (one.results[0].measured, one.digest))
-    holders: dict[str, str] = {}
+    """Return each result once, the first measured ones first, with a word on what it repeats or shares runs with."""
+    different: dict[str, Result] = {}
+    for one in submissions:
+        for result in one.results:
+            same = different.setdefault(result.digest, result)
+            if same is not result:
+                different[result.digest] = replace(same, files=[*same.files, *result.files])
+    ordered = sorted(different.values(), key=lambda one: (one.measured, one.digest))
+    shared = _shared_runs(submissions, ordered)
     setups: dict[tuple, str] = {}
     results = []
     for one in ordered:
-        shared: dict[str, int] = {}
-        for run in one.runs:
-            holder = holders.setdefault(run, one.digest[:12])
-            if holder != one.digest[:12]:
-                shared[holder] = shared.get(holder, 0) + 1
-        remarks = [f"{count} of the export's runs are those of #{holder}" for holder, count in sorted(shared.items())]
-        for result in one.results:
-            first = setups.setdefault((result.work, result.setup, result.code), result.address)
-            again = [] if first == result.address else [f"same machines, software and code as #{first}"]
-            results.append(replace(result, remarks=[*result.remarks, *again, *remarks]))
+        first = setups.setdefault((one.work, one.setup, one.code), one.address)
+        again = [] if first == one.address else [f"same machines, software and code as #{first}"]
+        results.append(replace(one, remarks=[*one.remarks, *again, *shared[one.digest]]))
     return results
+
+
+def _shared_runs(submissions: list[Submission], ordered: list[Result]) -> dict[str, list[str]]:
+    """Return remarks on the runs that another export's result has too, under whatever names, by digest.
+
+    Both are told: who was first, only their own dates say.
+    """
+    runs = {digest: words for one in submissions for digest, words in one.runs.items()}
+    holders: dict[str, list[Result]] = {}
+    for one in ordered:
+        for word in chain.from_iterable(runs[one.digest]):
+            held = holders.setdefault(word, [])
+            if len(held) < MOST_HOLDERS:
+                held.append(one)
+    return {one.digest: _shared(one, runs[one.digest], holders) for one in ordered}
+
+
+def _shared(one: Result, runs: list[tuple[str, ...]], holders: dict[str, list[Result]]) -> list[str]:
+    shared: Counter[str] = Counter()
+    for words in runs:
+        others = {other.address: other for word in words for other in holders[word]}
+        # Results of one export have their CPU's runs in common.
+        shared.update(address for address, other in others.items() if not set(other.files) & set(one.files))
+    return [f"{count} of its runs are those of #{address}" for address, count in shared.items()]
 
 
 def _table(results: list[Result]) -> Table:
@@ -142,26 +155,38 @@ def _table(results: list[Result]) -> Table:
     first = results[0]
     ranked = sorted(results, key=lambda one: one.best.epoch_seconds.estimate)
     synthetic = any(one.synthetic for one in results)
-    usual = _usual_losses(results)
-    told = [replace(one, remarks=[*one.remarks, *_odd(one, synthetic, usual.get(one.seed))]) for one in ranked]
-    return Table(first.work, first.data, synthetic, first.train_images, told)
+    usual = _Usual(results)
+    told = [replace(one, remarks=[*one.remarks, *_odd(one, synthetic, usual)]) for one in ranked]
+    return Table(first.work, first.data, synthetic, told)
 
 
-def _usual_losses(results: list[Result]) -> dict[int, float]:
-    """Return the median first loss of each seed."""
-    losses: dict[int, list[float]] = {}
-    for one in results:
-        if one.first_loss is not None:
-            losses.setdefault(one.seed, []).append(one.first_loss)
-    return {seed: median(values) for seed, values in losses.items()}
+class _Usual:
+    """What most results of a table have in common: the first loss of each seed, an epoch's FLOP, the CPU's cells."""
+
+    def __init__(self, results: list[Result]):
+        losses: dict[int, list[float]] = {}
+        for one in results:
+            losses.setdefault(one.seed, []).append(one.first_losses[0])
+        self.losses = {seed: median(values) for seed, values in losses.items()}
+        self.only_seeds = {seed for seed, values in losses.items() if len(values) == 1 and len(results) > 1}
+        self.cpu_cells = median_high(one.cpu_cells for one in results)
+        self.flop = median([one.flop_per_epoch for one in results if one.flop_per_epoch is not None] or [0.0])
 
 
-def _odd(one: Result, synthetic: bool, usual: float | None) -> Iterable[str]:
-    """Yield in what a result contradicts the others on the same data."""
+def _odd(one: Result, synthetic: bool, usual: _Usual) -> Iterable[str]:
+    """Yield in what a result contradicts the others on the same data, or cannot be held against them."""
     if synthetic and not one.synthetic:
         yield "others say that these images are synthetic"
-    if one.first_loss is not None and not isclose(one.first_loss, usual, rel_tol=LOSS_TOLERANCE):
-        yield f"its first loss is {one.first_loss:.5g}, not the usual {usual:.5g}: other images or weights than it says"
+    loss = usual.losses[one.seed]
+    odd = next((each for each in one.first_losses if not isclose(each, loss, rel_tol=LOSS_TOLERANCE)), None)
+    if odd is not None:
+        yield f"its first loss is {odd:.5g}, not the usual {loss:.5g}: other images or weights than it says"
+    elif one.seed in usual.only_seeds:
+        yield f"nobody else has seed {one.seed}, so its first loss shows nothing"
+    if one.flop_per_epoch is not None and not isclose(one.flop_per_epoch, usual.flop, rel_tol=1e-6):
+        yield f"an epoch has {one.flop_per_epoch:.4g} FLOP, which is not usual: another network than it says"
+    if one.cpu_cells < usual.cpu_cells:
+        yield f"its CPU's cells are {one.cpu_cells}, usually {usual.cpu_cells}: at its best it may be faster"
 
 
 def all_results(board: Board) -> list[Result]:

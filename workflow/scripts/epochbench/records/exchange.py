@@ -17,7 +17,7 @@ from typing import NamedTuple
 from epochbench.documents import to_dict
 from epochbench.errors import BenchmarkError, in_one_line
 from epochbench.files import to_json, write_bytes
-from epochbench.records.store import MAX_RECORD_BYTES, parse_record
+from epochbench.records.store import MAX_RECORD_BYTES, parse_json, to_record
 from epochbench.timing.cell import is_imported
 from epochbench.timing.record import Record, checksum, seal
 from epochbench.wording import visible
@@ -79,13 +79,13 @@ def write_export(records: list[Record], path: str | Path, created_at: str) -> No
 class Export(NamedTuple):
     """What an export holds: its valid records, what was left out, and when it was made as its manifest says.
 
-    `digest` is the SHA-256 of the records' own, whatever their order, names and compression in the zip.
+    `checksums` has each record's own as it was written: a later version of this code reads a record into another form.
     """
 
     records: list[Record]
     left_out: list[Quarantined]
     created_at: str
-    digest: str
+    checksums: list[str]
 
 
 def read_export(path: str | Path, limits: Limits = NO_MORE) -> Export:
@@ -113,26 +113,23 @@ def _read_members(path, archive: zipfile.ZipFile, limits: Limits) -> Export:
     _refuse_more(sum(member.file_size for member in members), limits.unpacked_bytes, "bytes unpacked")
     manifest = _manifest(archive)
     promised = manifest["records"]
-    records, left_out, seen = [], [], set()
+    records, left_out, checksums, seen = [], [], [], set()
     for member in members:
-        if member.filename == MANIFEST:
+        # Whoever packs the files anew has entries of folders too.
+        if member.filename == MANIFEST or (member.is_dir() and not member.file_size):
             continue
         if len(left_out) >= limits.wrong:
             break
         try:
-            record = _read_member(archive, member, promised, seen)
+            record, written = _read_member(archive, member, promised, seen)
         except (BenchmarkError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             left_out.append(_wrong(f"{path}: {member.filename[:200]}", in_one_line(error)))
         else:
             records.append(record)
-    missing = set(promised) - {member.filename for member in members}
+            checksums.append(written)
+    missing = sorted(set(promised) - {member.filename for member in members})
     left_out += [_wrong(f"{path}: {name[:200]}", "its manifest names it, but it is not there") for name in missing]
-    return Export(records, left_out, str(manifest.get("created_at", ""))[:32], _digest(promised))
-
-
-def _digest(promised: dict[str, str]) -> str:
-    """Return one SHA-256 of all the records' own, which reading has compared with their content."""
-    return hashlib.sha256("\n".join(sorted(promised.values())).encode()).hexdigest()
+    return Export(records, left_out, str(manifest.get("created_at", ""))[:32], checksums)
 
 
 def _wrong(file: str, reason: str) -> Quarantined:
@@ -166,7 +163,8 @@ def _bounded(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     return content
 
 
-def _read_member(archive, member, promised, seen) -> Record:
+def _read_member(archive, member, promised, seen) -> tuple[Record, str]:
+    """Return a record, and its checksum as it was written."""
     if not RECORD_NAME.fullmatch(member.filename):
         raise ValueError("not a name that a record has in an export")
     if member.filename in seen:
@@ -177,10 +175,11 @@ def _read_member(archive, member, promised, seen) -> Record:
         raise ValueError("its checksum is not the manifest's")
     if content.count(b",") > MAX_VALUES:
         raise ValueError(f"more than {MAX_VALUES:,} values")
-    record = parse_record(content, member.filename)
+    document = parse_json(content, member.filename)
+    record = to_record(document, member.filename)
     if checksum(record) != record.checksum:
         raise ValueError("its own checksum is wrong: it was changed after the run")
-    return record
+    return record, document["checksum"]
 
 
 def import_records(paths: list[str], own: list[Record]) -> tuple[list[Record], list[Quarantined], list[str]]:

@@ -44,10 +44,19 @@ def _read_bounded(path: Path) -> bytes:
 
 def parse_record(content: bytes, path: str | Path) -> Record:
     """Parse and validate a record; `path` is what an error names."""
+    return to_record(parse_json(content, path), path)
+
+
+def parse_json(content: bytes, path: str | Path) -> object:
+    """Parse what should be a record; numbers that JSON does not have are refused."""
     try:
-        document = json.loads(content, parse_constant=_refuse_constant, parse_float=_finite)
+        return json.loads(content, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise BenchmarkError(f"{path}: not readable as a record ({error}); delete it and run again") from error
+
+
+def to_record(document: object, path: str | Path) -> Record:
+    """Return the record that a parsed file holds, brought to this version and validated."""
     document = migrate(document, path)
     _validate(document, path)
     return from_dict(Record, document)

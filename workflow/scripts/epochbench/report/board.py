@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from epochbench import wording
 from epochbench.aggregate.board import Board, Refused, Table, all_results
-from epochbench.aggregate.submission import Result, Side
+from epochbench.aggregate.result import Result, Side
 from epochbench.documents import to_dict
 from epochbench.files import write_json, write_text
 from epochbench.report.board_chart import draw_chart
@@ -68,17 +68,22 @@ def _section(table: Table, board: Board, number: int) -> dict:
 
 def title_of(table: Table) -> str:
     """Return what all results of a table timed, in a few words."""
-    kind = f"{'synthetic images' if table.synthetic else table.data} {table.work.fingerprint[:6]}"
-    batch = f"batches of {wording.count(table.work.batch_size)}"
-    baseline = f", over a CPU with {table.work.baseline}" if table.work.baseline else ""
-    return f"{table.work.model} on {kind}, {batch}{baseline}"
+    work = table.work
+    network = f"{work.model} ({wording.count(work.parameters)} parameters)"
+    kind = f"{'synthetic images' if table.synthetic else table.data} {work.fingerprint[:6]}"
+    images = f"{kind} ({wording.count(work.train_images)} images)"
+    baseline = f", over a CPU with {work.baseline}" if work.baseline else ""
+    return f"{network} on {images}, batches of {wording.count(work.batch_size)}{baseline}"
 
 
 def about(table: Table) -> str:
     """Return the data of a table in full."""
-    images = f"{wording.count(table.train_images)} images ({table.data}), fingerprint {table.work.fingerprint[:12]}"
+    images = wording.count(table.work.train_images)
     made_up = "The images are synthetic, so this is no result on real data. " if table.synthetic else ""
-    return f"{made_up}An epoch is {images}. Only these results are compared with each other."
+    return (
+        f"{made_up}An epoch is {images} images ({table.data}), fingerprint {table.work.fingerprint[:12]}. "
+        "Only these results are compared with each other."
+    )
 
 
 Column = Callable[[Result], str]
@@ -153,6 +158,8 @@ def origin_rows(table: Table) -> list[dict[str, str]]:
             "exports": _some(one.files),
             "cells": " / ".join(f"{side.cell} ({side.precision})" for side in _sides(one)),
             "runs": str(one.runs),
+            "timed at least": one.asked,
+            "CPU cells": str(one.cpu_cells),
             "nodes": one.nodes,
             "code": f"{one.code}{'' if one.known_code else ' (other code)'}",
             "commit": (one.commit or UNKNOWN)[:12],

@@ -10,7 +10,7 @@ from statistics import median
 
 from epochbench import wording
 from epochbench.aggregate.board import Table
-from epochbench.aggregate.submission import Result, Side
+from epochbench.aggregate.result import Result, Side
 from epochbench.stats import Interval
 
 # Pairs of machines that are drawn; the table has all.
