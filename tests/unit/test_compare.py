@@ -296,13 +296,13 @@ def test_two_exports_of_one_name_and_day_have_a_column_each(tmp_path):
     assert (row["a, 2026-01-01"], row["a, 2026-01-01 (2)"]) == ("4.00 s", "2.00 s")
 
 
-def test_cells_of_one_label_are_told_apart_and_counted_by_cell(tmp_path):
+def test_cells_of_one_label_are_told_apart_and_each_line_is_counted(tmp_path):
     both = runs("cpu-a") + runs("cpu-twin") + runs("cpu-once", batch_size=10)
     elsewhere = replace(BASE.machine, fingerprint="ffff", node="node2")
     history(tmp_path, old=both, new=runs("cpu-a") + runs("cpu-twin"), last=runs("cpu-a", machine=elsewhere))
     read = read_history([str(tmp_path / f"{name}.zip") for name in ("old", "new", "last")])
     assert len({one.label for one in read.series}) == 3
-    assert "1 of 3 lines would have a single point" in (tmp_path / "history.html").read_text()
+    assert "2 of 4 lines would have a single point" in (tmp_path / "history.html").read_text()
 
 
 def test_what_the_threshold_calls_a_regression_is_never_the_same():

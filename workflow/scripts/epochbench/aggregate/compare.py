@@ -7,7 +7,7 @@ from epochbench.aggregate.contrast import Contrast, cautious, contrast_of, ratio
 from epochbench.aggregate.disturbed import counting_by_cell
 from epochbench.aggregate.floors import Floors
 from epochbench.aggregate.labels import labels
-from epochbench.aggregate.machines import stack_facts
+from epochbench.aggregate.machines import differing_facts
 from epochbench.aggregate.moderated import moderated
 from epochbench.aggregate.settings import Settings
 from epochbench.errors import BenchmarkError
@@ -114,7 +114,6 @@ def what_differs(old: list[Record], new: list[Record]) -> list[str]:
         ("other timing code", {run.code.digest for run in old} != {run.code.digest for run in new}),
         (f"{len(shared)} of the runs in common", shared),
     ]
-    before, after = stack_facts(old, old + new), stack_facts(new, old + new)
-    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    versions = [f"other {name} {before.get(name, 'none')} -> {after.get(name, 'none')}" for name in changed]
+    changed = differing_facts(old, new).items()
+    versions = [f"other {name} {before} -> {after}" for name, (before, after) in changed]
     return [note for note, applies in notes if applies] + versions

@@ -54,8 +54,8 @@ class History:
 def read_history(paths: list[str], settings: Settings | None = None) -> History:
     """Read exports, oldest first by the time at which each was made.
 
-    `settings` has what the sheet calls its cells. A cell that failed a hard gate is left out of its export. Raises BenchmarkError where none is named, one cannot be
-    read, or nothing in any of them counts.
+    `settings` has what the sheet calls its cells. A cell that failed a hard gate is left out of its export. Raises
+    BenchmarkError where none is named, one cannot be read, or nothing in any of them counts.
     """
     if not paths:
         raise BenchmarkError("compare.history is empty; name exports: make history EXPORTS='a.zip b.zip'")

@@ -7,6 +7,7 @@ from epochbench.aggregate.summary import CodeVersion, Difference, MachineSummary
 from epochbench.documents import to_dict
 from epochbench.timing.floors import highest
 from epochbench.timing.record import Record
+from epochbench.timing.stack import is_variable
 
 
 def hardware(record: Record) -> str:
@@ -85,12 +86,19 @@ def stack_facts(runs: list[Record], every: list[Record]) -> dict[str, str]:
 
 def other_software(runs: list[Record], others: list[Record]) -> list[str]:
     """Return in words in what software and settings two sets of runs differ: "torch 2.11 against 2.15"."""
+    return [
+        "other protocol" if name == "protocol" else f"{name} {one} against {other}"
+        for name, (one, other) in differing_facts(runs, others).items()
+    ]
+
+
+def differing_facts(runs: list[Record], others: list[Record]) -> dict[str, tuple[str, str]]:
+    """Return the facts of the stack in which two sets of runs differ, with both values.
+
+    A variable that is not named was not set. Another fact that is not named is unknown: a GPU has facts that no CPU
+    has, such as its driver, and older records have fewer.
+    """
     one, other = (stack_facts(side, [*runs, *others]) for side in (runs, others))
-    words = []
-    for name in {**one, **other}:
-        # A variable that was not set is none. A GPU has facts that no CPU has, such as its driver.
-        missing = "none" if "_" in name else None
-        values = one.get(name, missing), other.get(name, missing)
-        if None not in values and values[0] != values[1]:
-            words.append("other protocol" if name == "protocol" else f"{name} {values[0]} against {values[1]}")
-    return words
+    missing = {name: "none" if is_variable(name) else None for name in {**one, **other}}
+    pairs = {name: (one.get(name, value), other.get(name, value)) for name, value in missing.items()}
+    return {name: pair for name, pair in pairs.items() if None not in pair and pair[0] != pair[1]}
