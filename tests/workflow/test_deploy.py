@@ -194,7 +194,9 @@ def test_a_storage_carries_everything_where_no_file_system_is_shared(site, tmp_p
     command = re.search(r"^```\n(.*?)\n```", text, re.MULTILINE)[1].replace("/somewhere", str(store))
     fast = "--seconds-between-status-checks 1 --configfile config/quick.yaml"
     # Of one's own, and no file that git knows: Snakemake does not deploy it.
-    (site.hub / "config/quick.yaml").write_text(json.dumps(TINY | {"columns": {"model": "mine.py:network"}}))
+    # A scheduler other than Slurm is told how many cores a node has.
+    ours = {"columns": {"model": "mine.py:network"}, "cluster": {"cpu_cores": 2, "gpu_cores": 2}}
+    (site.hub / "config/quick.yaml").write_text(json.dumps(TINY | ours))
     (site.hub / "mine.py").write_text((REPOSITORY / "config/networks/example.py").read_text())
     assert f"Page: {store / PAGE}" in site.type(f"{command} {fast}", site.hub, NODES=str(nodes))
     assert "cpu-reference" in (store / PAGE).read_text()
