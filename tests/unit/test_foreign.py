@@ -20,7 +20,7 @@ from epochbench.records import gates
 from epochbench.records.store import read_record, write_record
 from epochbench.shard.write import shard_archive
 from epochbench.sheets import read_cells
-from epochbench.timing import calibrate, reference, stopwatch
+from epochbench.timing import calibrate, evidence, reference, stopwatch
 from epochbench.timing.bounds import MOST_LETTERS
 from epochbench.timing.cell import Cell
 from epochbench.timing.examine import hold_still
@@ -175,6 +175,17 @@ def test_a_batch_that_takes_more_memory_in_float64_than_there_is_is_not_computed
     assert reference.why_not(task) is None
     monkeypatch.setattr(reference.psutil, "virtual_memory", lambda: SimpleNamespace(available=20e6))
     assert reference.why_not(task) == "a batch in float64 takes 0.025 GB, and 0.02 GB are free here"
+
+
+def test_of_a_large_network_a_part_of_every_parameter_is_compared_in_the_first_step(mine, monkeypatch):
+    network = build_network(mine(), BASE.dataset, 1)
+    sizes = [parameter.numel() for parameter in network.parameters()]
+    assert len(reference.weights(network)) == sum(sizes)
+    assert evidence.steps_to_check(100, 10, sum(sizes)) == 2
+    monkeypatch.setattr(reference, "COMPARED_WEIGHTS", 1000)
+    every = sum(sizes) // 1000 + 1
+    assert len(reference.weights(network)) == sum((size - 1) // every + 1 for size in sizes)
+    assert evidence.steps_to_check(100, 10, sum(sizes)) == 1
 
 
 TOKENS = """

@@ -192,10 +192,11 @@ def test_a_storage_carries_everything_where_no_file_system_is_shared(site, tmp_p
     nodes.mkdir()
     text = (REPOSITORY / "docs/cluster.md").read_text().split("\n## No shared file system\n")[1]
     command = re.search(r"^```\n(.*?)\n```", text, re.MULTILINE)[1].replace("/somewhere", str(store))
-    fast = (
-        "--seconds-between-status-checks 1 --configfile config/quick.yaml --config columns='{model: mine.py:network}'"
-    )
+    fast = "--seconds-between-status-checks 1 --configfile config/quick.yaml"
     # Of one's own, and no file that git knows: Snakemake does not deploy it.
+    # A scheduler other than Slurm is told how many cores a node has.
+    ours = {"columns": {"model": "mine.py:network"}, "cluster": {"cpu_cores": 2, "gpu_cores": 2}}
+    (site.hub / "config/quick.yaml").write_text(json.dumps(TINY | ours))
     (site.hub / "mine.py").write_text((REPOSITORY / "config/networks/example.py").read_text())
     assert f"Page: {store / PAGE}" in site.type(f"{command} {fast}", site.hub, NODES=str(nodes))
     assert "cpu-reference" in (store / PAGE).read_text()

@@ -57,9 +57,13 @@ class Expected:
 
 def weights(network: nn.Module) -> torch.Tensor:
     """Return a copy of the weights that are compared, of all parameters, as one float64 vector on the CPU."""
-    parameters = list(network.parameters())
-    every = -(-sum(parameter.numel() for parameter in parameters) // COMPARED_WEIGHTS)
-    return torch.cat([parameter.detach().flatten()[:: max(1, every)].cpu().double() for parameter in parameters])
+    return sampled(list(network.parameters()))
+
+
+def sampled(tensors: list[torch.Tensor]) -> torch.Tensor:
+    """Return the numbers that are compared, of a tensor for each parameter, as one float64 vector on the CPU."""
+    every = max(1, -(-sum(tensor.numel() for tensor in tensors) // COMPARED_WEIGHTS))
+    return torch.cat([tensor.detach().flatten()[::every].cpu().double() for tensor in tensors])
 
 
 def reference_steps(task: Task, steps: int) -> Steps:
