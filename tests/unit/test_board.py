@@ -360,6 +360,7 @@ def test_what_cannot_be_compared_has_a_table_of_its_own(tmp_path):
         "half": measured(dataset=replace(BASE.dataset, train_images=25_000)),
         "namesake": [seal(replace(one, training=replace(one.training, parameters=9))) for one in measured()],
         "moved": measured(protocol=Protocol(residency="host")),
+        "otherwise": measured(protocol=Protocol(optimizer="adamw")),
         "weak": changed(changed(measured(), "cpu-reference", **slow), "cpu-best", **slow),
     }
     board = board_of(pack(tmp_path, **exports))
@@ -374,6 +375,8 @@ def test_what_cannot_be_compared_has_a_table_of_its_own(tmp_path):
         "lenet (39,558 parameters) on CIFAR-10 ababab (50,000 images), batches of 1,000, over a CPU with threads 1",
         "lenet (39,558 parameters) on CIFAR-10 ababab (50,000 images), batches of 1,000, over a CPU with "
         "images that begin in the host's memory",
+        "lenet (39,558 parameters) on CIFAR-10 ababab (50,000 images), batches of 1,000, over a CPU with "
+        "weights updated by adamw",
     }
     assert board.tables[-1].synthetic  # real images come first
     page = render_board(board)

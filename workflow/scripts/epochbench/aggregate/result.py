@@ -162,9 +162,11 @@ def _network(record: Record) -> str:
 
 
 def _baseline(record: Record) -> str:
-    """Return what a baseline's row of the sheet sets, and where its images begin, if not on the device."""
-    where = f"images that begin in the {record.protocol.residency}'s memory"
-    return ", ".join(filter(None, [set_by(record.cell), where if record.protocol.residency != DEVICE else ""]))
+    """Return what a baseline's row sets, and what is not as published: where its images begin, its optimiser."""
+    protocol = record.protocol
+    elsewhere = f"images that begin in the {protocol.residency}'s memory" if protocol.residency != DEVICE else ""
+    optimizer = "" if protocol.optimizer == "sgd" else f"weights updated by {protocol.optimizer}"
+    return ", ".join(filter(None, [set_by(record.cell), elsewhere, optimizer]))
 
 
 def _asked(protocol: Protocol) -> str:

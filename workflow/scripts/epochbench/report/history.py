@@ -50,7 +50,7 @@ def draw_history(history: History, path: Path) -> Figure:
         return Figure(path.read_text(), as_svg(narrow(history)))
 
 
-def wide(history: History):
+def wide(history: History) -> plt.Figure:
     """Return the figure with each line's name at its end."""
     series = drawn_series(history)
     names = drawn_names(_names(series), LABEL_INCHES, POINTS, LINES)
@@ -63,7 +63,7 @@ def wide(history: History):
     return figure
 
 
-def narrow(history: History):
+def narrow(history: History) -> plt.Figure:
     """Return the figure with a number at each line's end and the names below, in lines of the whole width."""
     series = drawn_series(history)
     names = [
