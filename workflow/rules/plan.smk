@@ -277,10 +277,12 @@ def networks_of_users():
 
 
 def files_of_users(wildcards):
-    """Return those files and what they import, which lie where this is typed, or beside the workflow."""
-    files = {
-        str(file) for name in networks_of_users() for file in foreign.sources(name)
-    }
+    """Return those files and what they import, which lie where this is typed, or beside the workflow.
+
+    The Snakemake of a job that a storage serves has none of them yet.
+    """
+    here = [name for name in networks_of_users() if foreign.is_here(name)]
+    files = {str(file) for name in here for file in foreign.sources(name)}
     return local(sorted(files))
 
 
