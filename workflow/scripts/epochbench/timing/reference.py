@@ -220,10 +220,10 @@ class _Adam:
             least.copy_(torch.minimum(least, root))
 
     def scale(self, network: nn.Module) -> torch.Tensor:
-        """Return what each parameter of a network counts with [n], trained or not, as its weights are ordered."""
+        """Return what each weight that is compared counts with [n], trained or not, in the order of `weights`."""
         least = {id(parameter): root for parameter, root in zip(self.parameters, self.least, strict=True)}
         every = [least.get(id(parameter), torch.ones_like(parameter)) for parameter in network.parameters()]
-        return torch.cat([root.detach().flatten().double() for root in every])
+        return sampled(every)
 
 
 @contextlib.contextmanager
