@@ -69,6 +69,7 @@ def main(path: str) -> None:
     plain = plain_sentence(rows[BASELINE], rows[BEST], rows[BEST].speedup, fair=fair, is_best=True)
     summary = SimpleNamespace(
         cells=list(rows.values()),
+        has_intervals=True,
         headline=SimpleNamespace(plain=f"{plain}."),
         dataset=SimpleNamespace(
             train_images=50_000, synthetic=True, name="stand-in for CIFAR-10", image_shape=[3, 32, 32]

@@ -13,6 +13,7 @@ from unit.examples import BASE, H200, runs, tried
 from epochbench import wording
 from epochbench.aggregate.aggregate import aggregate
 from epochbench.aggregate.settings import Settings
+from epochbench.report import card as card_file
 from epochbench.report.card import card, draw_card
 from epochbench.report.figure import marks_in_words
 from epochbench.report.share import question, ratios, render_badge, two_lines
@@ -160,5 +161,5 @@ def test_the_two_lines_name_the_headlines_own_sides_whichever_is_faster():
 @pytest.mark.parametrize("medians", [(2.0,), (2.0, 2.1, 2.2)])
 def test_intervals_are_announced_only_where_there_are_some(medians):
     made = aggregate(runs("cpu-reference", medians) + runs("cpu-best", medians), Settings(), [])
-    for text in (marks_in_words(made), card._footer(made)):
+    for text in (marks_in_words(made), card_file._footer(made)):
         assert ("95 % intervals" in text) == (len(medians) > 1)
