@@ -254,6 +254,13 @@ def test_published_times_are_scaled_to_the_images_of_an_epoch(drawn):
     assert scaled_references(small, PUBLISHED)[0].scaled_seconds == pytest.approx(8.247)
 
 
+def test_published_times_stand_beside_no_other_work(tmp_path):
+    """Somebody's own network, or other images, have nothing to do with what was published."""
+    of_mine = draw(tmp_path, runs(model="mine.py:network"))
+    assert scaled_references(of_mine, PUBLISHED) == []
+    assert "Flux" not in (tmp_path / "index.html").read_text() + (tmp_path / "summary.md").read_text()
+
+
 @pytest.mark.parametrize("count", [1, 60])
 def test_draws_one_cell_and_many(tmp_path, count):
     records = [run for index in range(count) for run in runs(f"cpu-{index}", (1.0 + index, 1.1 + index))]

@@ -118,9 +118,10 @@ def _losses(left_out: Sequence[Quarantined], failed: Sequence[Missing]) -> list[
     notes = []
     if failed:
         names = wording.some(list(dict.fromkeys(run.cell for run in failed)))
-        notes.append(f"{len(failed)} runs failed: {names}.")
+        notes.append(f"{len(failed)} run{'s' * (len(failed) > 1)} failed: {names}.")
     if left_out:
-        notes.append(f"{len(left_out)} files were left out; the page says why.")
+        count = "A file was" if len(left_out) == 1 else f"{len(left_out)} files were"
+        notes.append(f"{count} left out; the page says why.")
     return notes
 
 

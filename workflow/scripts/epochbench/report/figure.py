@@ -11,7 +11,7 @@ import seaborn as sns
 from epochbench import wording
 from epochbench.aggregate.summary import CellSummary, Summary
 from epochbench.report.lettering import drawn_names, in_lines
-from epochbench.report.references import PUBLISHED_SHAPE, Reference, scaled_references
+from epochbench.report.references import Reference, has_the_published_work, scaled_references
 from epochbench.report.style import (
     COLOURS,
     EDGE,
@@ -227,6 +227,4 @@ def marks_in_words(summary: Summary, *, has_dots: bool = True) -> str:
     )
     scaled = ", scaled to as many images." if summary.dataset.train_images != PUBLISHED_IMAGES else "."
     told = f"{'Small dots: every timed epoch.' if has_dots else ''}{bars}".strip()
-    if summary.dataset.image_shape != PUBLISHED_SHAPE:
-        return told
-    return f"{told} Diamonds: published{scaled}".strip()
+    return f"{told} Diamonds: published{scaled}".strip() if has_the_published_work(summary) else told

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from epochbench.aggregate.summary import Summary
+from epochbench.timing.cell import DEFAULTS
 
-# Of the images that the published results were trained on.
-PUBLISHED_SHAPE = [3, 32, 32]
+# Of the images and the network that the published results were trained on.
+PUBLISHED_SHAPE, PUBLISHED_MODEL = [3, 32, 32], DEFAULTS["model"]
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,15 @@ class Reference:
     scaled_seconds: float
 
 
+def has_the_published_work(summary: Summary) -> bool:
+    """Tell whether a cell trains the published network on images of CIFAR-10's size."""
+    is_published = any(row.settings.model == PUBLISHED_MODEL for row in summary.cells)
+    return is_published and summary.dataset.image_shape == PUBLISHED_SHAPE
+
+
 def scaled_references(summary: Summary, published: list[dict]) -> list[Reference]:
-    """Return the rows of published.tsv, slowest first; none where an image is no CIFAR-10 image."""
-    if summary.dataset.image_shape != PUBLISHED_SHAPE:
+    """Return the rows of published.tsv, slowest first; none where nothing here does the published work."""
+    if not has_the_published_work(summary):
         return []
     images, kept = summary.dataset.train_images, ("label", "hardware", "seconds", "statistic", "source")
     references = [
