@@ -11,6 +11,10 @@ from support import REPOSITORY
 from epochbench.acquire.synthetic import Synthetic, write_archive
 from epochbench.shard.write import shard_archive
 
+# What `make test-all ARGS=...` was told is no word for the makes that tests start.
+for told in ("MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS", "ARGS", "VENV"):
+    os.environ.pop(told, None)
+
 SMALL = Synthetic(images_per_batch=100, seed=7)
 
 

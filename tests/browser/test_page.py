@@ -7,7 +7,6 @@ import pytest
 from support import deep
 from unit.examples import record, runs
 
-from epochbench import wording
 from epochbench.aggregate.aggregate import aggregate
 from epochbench.aggregate.settings import Settings
 from epochbench.aggregate.store import read_summary, write_summary
@@ -18,6 +17,7 @@ from epochbench.report import cell_tables, machine_tables, ratio_tables, share
 from epochbench.report.draw import draw_page
 from epochbench.report.references import scaled_references
 from epochbench.timing.record import Dataset, seal
+from epochbench.unseen import visible
 
 pytestmark = pytest.mark.xdist_group("browser")
 PUBLISHED = [
@@ -184,7 +184,7 @@ def test_hostile_strings_are_shown_as_text(show):
     page.locator("section details summary").click()
     text = page.locator("main").inner_text()
     for hostile_text in HOSTILE[:1] + HOSTILE[2:]:
-        assert wording.visible(" ".join(hostile_text.split())) in " ".join(text.split())
+        assert visible(" ".join(hostile_text.split())) in " ".join(text.split())
 
 
 def test_failures_stand_on_the_page(show):

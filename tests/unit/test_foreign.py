@@ -25,12 +25,13 @@ from epochbench.timing.bounds import MOST_LETTERS
 from epochbench.timing.cell import Cell
 from epochbench.timing.examine import hold_still
 from epochbench.timing.network import build_network, examined
+from epochbench.timing.optimizer import Momentum
 from epochbench.timing.protocol import Protocol
 from epochbench.timing.provenance import code_digest
 from epochbench.timing.record import Network, Peaks
 from epochbench.timing.rounding import Rounding
 from epochbench.timing.run import run_cell
-from epochbench.timing.step import Momentum, Step
+from epochbench.timing.step import Step
 from epochbench.timing.task import Task
 from epochbench.timing.work import flop_per_image
 
@@ -129,7 +130,7 @@ def with_nan(task, team, step, network, *rest):
 honest_whole, honest_epoch, honest_epochs = Step._whole, stopwatch.time_epoch, stopwatch.time_epochs
 SABOTAGE = {
     "dropped step": (stopwatch, "time_epoch", dropped, "work done"),
-    "zero update": (Momentum, "step", lambda self: None, "same arithmetic"),
+    "zero update": (Momentum, "_update", lambda self, *_, **__: None, "same arithmetic"),
     "TF32": (Step, "_whole", rounded, "same arithmetic"),
     "NaN": (stopwatch, "time_epochs", with_nan, "it learned"),
 }

@@ -21,7 +21,7 @@ SCRIPTS = REPOSITORY / "workflow" / "scripts"
 PACKAGE = SCRIPTS / "epochbench"
 # From the ground up; a module imports from its own floor and those before it.
 FLOORS = (
-    ("errors", "files", "documents", "schemas"),
+    ("errors", "files", "documents", "schemas", "unseen"),
     ("stats", "wording", "images", "archive"),
     ("datasets",),
     ("acquire",),

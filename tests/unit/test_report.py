@@ -33,6 +33,7 @@ from epochbench.report.waterfall import draw_waterfall
 from epochbench.sheets import read_cells
 from epochbench.timing.cell import DEFAULTS
 from epochbench.timing.record import Dataset, Gpu, seal
+from epochbench.unseen import visible
 
 HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
@@ -168,7 +169,7 @@ def test_what_cannot_be_seen_is_nowhere(tmp_path):
 def test_every_character_that_unicode_hides_is_known(number):
     letters = map(chr, range(number, number + 0x22000))
     hidden = [letter for letter in letters if unicodedata.category(letter) in HIDDEN]
-    assert [letter for letter in hidden if wording.visible(f"a{letter}b") not in ("ab", "a b")] == []
+    assert [letter for letter in hidden if visible(f"a{letter}b") not in ("ab", "a b")] == []
 
 
 def test_rows_that_are_cut_alike_are_told_apart_in_every_form():

@@ -388,6 +388,9 @@ def test_further_runs_are_timed_until_the_headline_is_sharp(fresh):
     fresh.config["timing"] = TIMING | {"runs": 2, "target": 1e-6, "more_runs_seconds": 10_000}
     module = fresh.folder / "workflow/scripts/epochbench/aggregate/more_runs.py"
     module.write_text(module.read_text().replace("MOST_RUNS = 40", "MOST_RUNS = 3"))
+    # Nor do runs that this machine's other work disturbs get others in their place.
+    limits = fresh.folder / "workflow/scripts/epochbench/timing/quiet.py"
+    limits.write_text(re.sub(r"(?m)^(MAX_\w+_SHARE) = .*", r"\1 = 1e9", limits.read_text()).replace("= 0.6", "= 0.0"))
     said = fresh.snakemake("--cores", "all")
     plan = json.loads(fresh.result("aggregate/more_runs.json").read_text())
     added = [cell for cell, runs in plan["runs"].items() if runs == 3]

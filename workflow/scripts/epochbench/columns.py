@@ -8,7 +8,7 @@ from epochbench import networks
 from epochbench.errors import BenchmarkError
 from epochbench.files import write_text
 from epochbench.timing.cell import ANY, COLUMNS, DEFAULTS, DEVICES, REQUIRED, Cell
-from epochbench.wording import UNSEEN
+from epochbench.unseen import UNSEEN
 
 JSON_TYPES = {str: "string", int: "integer", type(None): "null"}
 # A column of the sheet alone: what a cell is called in words decides nothing that is timed.

@@ -9,7 +9,7 @@ from epochbench.errors import BenchmarkError
 from epochbench.foreign import is_here
 from epochbench.schemas import mistakes, reason
 from epochbench.timing.cell import REQUIRED, Cell, with_defaults
-from epochbench.wording import visible
+from epochbench.unseen import visible
 
 PUBLISHED_COLUMNS = ("label", "device", "hardware", "seconds", "images", "statistic", "source")
 

@@ -23,6 +23,7 @@ from epochbench.records import gates
 from epochbench.records.exchange import Quarantined
 from epochbench.timing.protocol import HOST
 from epochbench.timing.record import Dataset, Record, runs_by_cell
+from epochbench.unseen import visible
 
 # Of the images that stand in for CIFAR-10's.
 STAND_IN_SHAPE, STAND_IN_CLASSES = [3, 32, 32], 10
@@ -69,9 +70,9 @@ def aggregate(
     ]
     notes += [plan.closing(leading and leading.speedup)] if plan else []
     notes += overtaken(cells, leading, settings, by_cell)
-    notes = list(map(wording.visible, [*notes, *_losses(left_out, failed)]))
+    notes = list(map(visible, [*notes, *_losses(left_out, failed)]))
     return Summary(
-        dataset=replace(reference.dataset, name=wording.visible(reference.dataset.name)),
+        dataset=replace(reference.dataset, name=visible(reference.dataset.name)),
         settings=settings,
         headline=leading,
         ladder=ladder(cells, leading, by_cell, settings.confidence),

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from statistics import mean, median
 
-from epochbench import wording
 from epochbench.aggregate.baseline import epoch_times, first_of, is_comparable, speedup_over
 from epochbench.aggregate.contrast import cautious, contrast_of, verdicts
 from epochbench.aggregate.floors import Floors
@@ -13,6 +12,7 @@ from epochbench.aggregate.summary import CellSummary
 from epochbench.records import gates, run_gates
 from epochbench.stats import outliers, relative_spread, typical_epoch
 from epochbench.timing.record import Finding, Record
+from epochbench.unseen import visible
 
 SECONDS_PER_HOUR = 3600
 FEW_RUNS = 3
@@ -54,7 +54,7 @@ def summarise_cell(
         flags=_flags(runs, base, reference)
         + [f"gate failed: {each.gate}" for each in findings if each.passed is False],
         gates=findings,
-        node=", ".join(dict.fromkeys(wording.visible(run.machine.node) for run in runs)),
+        node=", ".join(dict.fromkeys(visible(run.machine.node) for run in runs)),
         valid=all(each.passed is not False for each in findings if each.severity == gates.HARD),
         **_parts_of_a_run(runs),
         **_training(runs),

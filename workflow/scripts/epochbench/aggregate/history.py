@@ -16,7 +16,7 @@ from epochbench.records.exchange import read_export
 from epochbench.stats import Interval, typical_epoch
 from epochbench.timing.cell import Cell
 from epochbench.timing.record import Dataset, Record
-from epochbench.wording import visible
+from epochbench.unseen import visible
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from epochbench import wording
 from epochbench.aggregate.baseline import node_of
 from epochbench.foreign import is_foreign, without_folder
 from epochbench.timing.cell import COLUMNS, DEFAULTS, Cell
+from epochbench.unseen import visible
 
 # In the order in which they are said; under `...` stands how a column's other values are written. A value without
 # either is said by its column's name.
@@ -100,7 +101,7 @@ def labels(cells: dict[str, Cell], own: dict[str, str]) -> dict[str, str]:
     `cells` and `own` are by the cell's name; an imported cell's node is said.
     """
     said = {name: own.get(name) or on_node(label(cell), name) for name, cell in cells.items()}
-    behind = {name: wording.visible(name) for name in cells}
+    behind = {name: visible(name) for name in cells}
     while alike := _alike(said):
         said |= {name: f"{said[name]} ({behind[name]})" for name in alike}
         # Words with a name behind them may be what the sheet calls another cell: then their places tell them apart.
@@ -117,5 +118,5 @@ def _alike(said: dict[str, str]) -> list[str]:
 
 def on_node(words: str, cell: str) -> str:
     """Return words for a cell, with the node behind them where it was imported."""
-    node = wording.visible(node_of(cell))
+    node = visible(node_of(cell))
     return f"{words} on {wording.cut(node, MOST_LETTERS)}" if node else words

@@ -2,20 +2,20 @@
 
 from dataclasses import asdict, fields, replace
 
-from epochbench import wording
 from epochbench.aggregate.summary import CodeVersion, Difference, MachineSummary, NodeValue
 from epochbench.documents import to_dict
 from epochbench.timing.floors import highest
 from epochbench.timing.record import Record
 from epochbench.timing.stack import is_variable
+from epochbench.unseen import visible
 
 
 def hardware(record: Record) -> str:
     """Return the words for what a record was timed on: the GPU, or the CPU and its usable cores."""
     machine = record.machine
     if machine.gpu:
-        return wording.visible(machine.gpu.name).strip() or "GPU"
-    return f"{wording.visible(machine.cpu).strip() or 'CPU'}, {machine.cores_usable} cores"
+        return visible(machine.gpu.name).strip() or "GPU"
+    return f"{visible(machine.cpu).strip() or 'CPU'}, {machine.cores_usable} cores"
 
 
 def hardware_used(record: Record) -> str:
@@ -44,7 +44,7 @@ def _machine(record: Record) -> MachineSummary:
     facts = {
         field.name: getattr(record.machine, field.name) for field in fields(MachineSummary) if field.name != "peaks"
     }
-    named = {name: wording.visible(value) for name, value in facts.items() if isinstance(value, str)}
+    named = {name: visible(value) for name, value in facts.items() if isinstance(value, str)}
     return MachineSummary(**facts | named, peaks=None)
 
 

@@ -10,7 +10,7 @@ from epochbench.documents import to_dict
 from epochbench.files import write_text
 from epochbench.timing.cell import COLUMNS, REQUIRED
 from epochbench.timing.record import Record
-from epochbench.wording import visible
+from epochbench.unseen import visible
 
 
 def write_tables(folder: str | Path, records: list[Record], summary: Summary) -> None:

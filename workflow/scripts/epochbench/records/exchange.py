@@ -20,7 +20,7 @@ from epochbench.files import to_json, write_bytes
 from epochbench.records.store import MAX_RECORD_BYTES, parse_json, to_record
 from epochbench.timing.cell import is_imported
 from epochbench.timing.record import Record, checksum, seal
-from epochbench.wording import visible
+from epochbench.unseen import visible
 
 EXPORT_VERSION = 1
 MANIFEST = "manifest.json"

@@ -9,6 +9,7 @@ from epochbench import wording
 from epochbench.aggregate.answer import without_wrong
 from epochbench.aggregate.plain import on_one_machine, where
 from epochbench.aggregate.summary import CellSummary, Summary
+from epochbench.unseen import visible
 
 # Of a badge, pixels: a letter of Verdana or DejaVu Sans at 11 pixels, on average, and the room at both sides.
 LETTER, MARGIN, HEIGHT = 6.6, 8, 20
@@ -79,7 +80,7 @@ def data_in_words(summary: Summary) -> str:
     """Return what was trained on: "50,000 synthetic images (CIFAR-10)"."""
     data = summary.dataset
     kind = "synthetic images" if data.synthetic else "images"
-    return f"{wording.count(data.train_images)} {kind} ({wording.visible(data.name)})"
+    return f"{wording.count(data.train_images)} {kind} ({visible(data.name)})"
 
 
 def _times(summary: Summary) -> Iterable[str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from epochbench import wording
 from epochbench.report import numerals
+from epochbench.unseen import visible
 
 
 def template(name: str) -> Template:
@@ -28,4 +28,4 @@ def template(name: str) -> Template:
 
 def _shown(value: object) -> object:
     """Return a text as it is shown; what is markup already is left as it is."""
-    return wording.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
