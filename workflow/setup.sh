@@ -133,7 +133,7 @@ else
     cp "$requirements" "$folder/pins.txt"
     if [ "$(uname)" = Linux ] && grep -q '^nvidia-cublas' "$requirements" &&
         ! ls /proc/driver/nvidia/version /dev/nvidiactl /dev/dxg >/dev/null 2>&1; then
-        echo "setup: no NVIDIA driver is found; without CUDA it is some gigabytes less: make run TORCH_INDEX=https://download.pytorch.org/whl/cpu (see README)"
+        echo "setup: no NVIDIA driver is found; without CUDA it is some gigabytes less: make run TORCH_INDEX=... (README says which)"
     fi
 fi
 echo "setup: downloading and installing, some gigabytes with CUDA; every file is checked against its hash"
