@@ -236,6 +236,7 @@ def test_a_history_tells_every_cell_in_every_export_oldest_first(tmp_path):
     [
         ({"machine": replace(BASE.machine, fingerprint="ffff", node="node2")}, "other machine"),
         ({"dataset": OTHER_DATA}, "other data"),
+        ({"protocol": replace(BASE.protocol, optimizer="adam")}, "other optimiser"),
         ({"protocol": replace(BASE.protocol, residency="host")}, "images elsewhere when the clock started"),
         ({"batch_size": 100}, "the cell sets something else"),
     ],
