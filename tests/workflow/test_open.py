@@ -3,9 +3,8 @@ import subprocess
 
 
 def make_open(clone, browser):
-    # Without a display, so that a refusal does not end in the browser of whoever runs the tests; and not as a part of
-    # the make that may have started the tests, which would announce its folders.
-    hidden = ("DISPLAY", "WAYLAND_DISPLAY", "MAKELEVEL", "MAKEFLAGS", "MFLAGS")
+    # Without a display, so that a refusal does not end in the browser of whoever runs the tests.
+    hidden = ("DISPLAY", "WAYLAND_DISPLAY")
     environment = {name: value for name, value in os.environ.items() if name not in hidden} | {"BROWSER": browser}
     return subprocess.run(
         ["make", "open"], cwd=clone, env=environment, capture_output=True, text=True, check=False, timeout=60

@@ -5,6 +5,7 @@ from statistics import mean
 
 from epochbench import wording
 from epochbench.aggregate.baseline import first_of
+from epochbench.aggregate.cells import mean_if_known
 from epochbench.aggregate.settings import Settings
 from epochbench.aggregate.summary import CellSummary, ToAccuracy
 from epochbench.stats import Interval, speedup, typical_epoch
@@ -46,8 +47,8 @@ def to_accuracy(runs: list[Record], reference: list[Record], settings: Settings)
         allowed_epochs=runs[0].protocol.until_epochs,
         last_accuracy=mean(each.test_accuracies[-1] for each in found),
         evaluation_seconds=mean(each.evaluation_seconds for each in found),
-        gpu_joules=_mean_if_known([each.gpu_energy_joules for each in found]),
-        cpu_joules=_mean_if_known([each.cpu_energy_joules for each in found]),
+        gpu_joules=mean_if_known([each.gpu_energy_joules for each in found], len(found)),
+        cpu_joules=mean_if_known([each.cpu_energy_joules for each in found], len(found)),
         others_share=max(each.others_share for each in found),
         speedup=_speedup(runs, reference, settings.confidence),
     )
@@ -80,10 +81,6 @@ def _speedup(runs: list[Record], reference: list[Record], confidence: float) -> 
     if len(ratios) > 1:
         return typical_epoch(ratios, confidence)
     return speedup(*map(_seconds, sides), confidence, (first_of(reference), first_of(runs)))
-
-
-def _mean_if_known(values: list[float | None]) -> float | None:
-    return None if None in values else mean(values)
 
 
 def cautions(cells: list[CellSummary]) -> list[str]:

@@ -40,8 +40,7 @@ def aggregate(
     """Return what all records together say.
 
     `left_out` are the files that were no valid records, `failed` the runs that wrote none, and `plan` that of the
-    second stage, once there is one. Raises BenchmarkError where
-    there is no record at all.
+    second stage, once there is one. Raises BenchmarkError where there is no record at all.
     """
     if not records:
         raise BenchmarkError("there is no record under results/train yet; run `snakemake --cores all` first")
@@ -55,8 +54,7 @@ def aggregate(
     for name, runs in by_cell.items():
         disturbed = sum(bool(disturbed_by(run, usual)) for run in runs)
         row = summarise_cell(runs, bases.get(runs[0].cell.model), reference, settings, floors, disturbed)
-        flags = [*row.flags, *([f"{disturbed} of {len(runs)} runs disturbed"] if disturbed else [])]
-        cells.append(replace(row, label=words[name], flags=flags, tries=tries_of(everyone[name], usual)))
+        cells.append(replace(row, label=words[name], tries=tries_of(everyone[name], usual)))
     cells = _judge_baseline(without_wrong_baselines(cells), settings.baseline)
     cells = with_accuracy(cells, everyone, settings)
     leading, used = headline(cells, settings, by_cell, plan), machines(records)

@@ -52,7 +52,8 @@ def summarise_cell(
         speedup=ratio,
         verdict=None,
         flags=_flags(runs, base, reference)
-        + [f"gate failed: {each.gate}" for each in findings if each.passed is False],
+        + [f"gate failed: {each.gate}" for each in findings if each.passed is False]
+        + ([f"{disturbed} of {len(runs)} runs disturbed"] if disturbed else []),
         gates=findings,
         node=", ".join(dict.fromkeys(visible(run.machine.node) for run in runs)),
         valid=all(each.passed is not False for each in findings if each.severity == gates.HARD),
@@ -104,12 +105,12 @@ def _spread(samples: list[list[float]]) -> dict[str, float | int | None]:
 def _parts_of_a_run(runs: list[Record]) -> dict[str, float | None]:
     """Return the mean seconds of each part of a run outside the timed epochs."""
     parts = ("start", "load", "first_step", "evaluation", "check", "calibration")
-    means = {f"{part}_seconds": _mean_if_known([getattr(run.timing, f"{part}_seconds") for run in runs], 1)
+    means = {f"{part}_seconds": mean_if_known([getattr(run.timing, f"{part}_seconds") for run in runs], 1)
              for part in parts}  # fmt: skip
     return means | {"wall_seconds": mean(run.wall_seconds for run in runs)}
 
 
-def _mean_if_known(values: list[float | None], at_least: int) -> float | None:
+def mean_if_known(values: list[float | None], at_least: int) -> float | None:
     """Return the mean of the known values, None where fewer than so many are known."""
     known = [value for value in values if value is not None]
     return mean(known) if len(known) >= at_least else None
@@ -122,7 +123,7 @@ def _training(runs: list[Record]) -> dict[str, float | int | None]:
     epochs = len(first.timing.epoch_seconds)
     return {
         "test_accuracy": mean(run.training.test_accuracy for run in runs),
-        "final_loss": _mean_if_known(last_losses, len(runs)),
+        "final_loss": mean_if_known(last_losses, len(runs)),
         "steps": first.protocol.warmup_steps + first.training.steps_per_epoch * epochs,
         "parameters": first.training.parameters,
         "peak_memory_bytes": max(run.training.peak_memory_bytes for run in runs),

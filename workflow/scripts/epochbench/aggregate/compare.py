@@ -1,5 +1,6 @@
 """What changed since an export, cell by cell."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from epochbench.aggregate.cells import summarise_cell
@@ -65,16 +66,20 @@ def judge_together(pairs: dict[str, Contrast], settings: Settings, threshold: fl
 
 def _without_contrast(name: str, old: list[Record], new: list[Record], settings: Settings) -> Comparison | None:
     """Return the comparison of a cell whose two sides cannot be held against each other, or need not be."""
+
+    def differs(fact: Callable[[Record], object]) -> bool:
+        return {fact(run) for run in old} != {fact(run) for run in new}
+
     wrong = [f"{where}: {', '.join(failed)}" for where, runs in (("in the base", old), ("here", new))
              if (failed := failed_gates(runs, settings))]  # fmt: skip
     reasons = (
         (MISSING, not new, "not here"),
         (INVALID, wrong, f"gate failed {'; '.join(wrong)}"),
         (NEW, not old, "not in the base"),
-        (MISSING, _data(old) != _data(new), "trained on other data"),
-        (MISSING, _optimizers(old) != _optimizers(new), "trained by another optimiser"),
-        (MISSING, _residencies(old) != _residencies(new), "images elsewhere when the clock started"),
-        (MISSING, _settings(old) != _settings(new), "the cell sets something else"),
+        (MISSING, differs(lambda run: run.dataset.fingerprint), "trained on other data"),
+        (MISSING, differs(lambda run: run.protocol.optimizer), "trained by another optimiser"),
+        (MISSING, differs(lambda run: run.protocol.residency), "images elsewhere when the clock started"),
+        (MISSING, differs(lambda run: replace(run.cell, cell="")), "the cell sets something else"),
     )
     for verdict, applies, note in reasons:
         if applies:
@@ -88,22 +93,6 @@ def failed_gates(runs: list[Record], settings: Settings) -> list[str]:
     """Return the hard gates that a cell's runs fail by themselves, whatever the baseline."""
     findings = summarise_cell(runs, None, runs[0], settings, Floors(runs)).gates if runs else []
     return [finding.gate for finding in findings if finding.severity == gates.HARD and finding.passed is False]
-
-
-def _data(runs: list[Record]) -> set[str]:
-    return {run.dataset.fingerprint for run in runs}
-
-
-def _optimizers(runs: list[Record]) -> set[str]:
-    return {run.protocol.optimizer for run in runs}
-
-
-def _residencies(runs: list[Record]) -> set[str]:
-    return {run.protocol.residency for run in runs}
-
-
-def _settings(runs: list[Record]) -> set:
-    return {replace(run.cell, cell="") for run in runs}
 
 
 def what_differs(old: list[Record], new: list[Record]) -> list[str]:

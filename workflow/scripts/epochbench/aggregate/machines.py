@@ -6,7 +6,7 @@ from epochbench.aggregate.summary import CodeVersion, Difference, MachineSummary
 from epochbench.documents import to_dict
 from epochbench.timing.floors import highest
 from epochbench.timing.record import Record
-from epochbench.timing.stack import is_variable
+from epochbench.timing.stack import fact_of
 from epochbench.unseen import visible
 
 
@@ -95,10 +95,9 @@ def other_software(runs: list[Record], others: list[Record]) -> list[str]:
 def differing_facts(runs: list[Record], others: list[Record]) -> dict[str, tuple[str, str]]:
     """Return the facts of the stack in which two sets of runs differ, with both values.
 
-    A variable that is not named was not set. Another fact that is not named is unknown: a GPU has facts that no CPU
-    has, such as its driver, and older records have fewer.
+    One that either side leaves open is none: a GPU has facts that no CPU has, such as its driver, and older records
+    have fewer.
     """
     one, other = (stack_facts(side, [*runs, *others]) for side in (runs, others))
-    missing = {name: "none" if is_variable(name) else None for name in {**one, **other}}
-    pairs = {name: (one.get(name, value), other.get(name, value)) for name, value in missing.items()}
+    pairs = {name: (fact_of(one, name), fact_of(other, name)) for name in {**one, **other}}
     return {name: pair for name, pair in pairs.items() if None not in pair and pair[0] != pair[1]}

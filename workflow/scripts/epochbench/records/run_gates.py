@@ -3,7 +3,7 @@
 from epochbench.records.gates import HARD, SOFT
 from epochbench.stats import relative_spread
 from epochbench.timing.record import Finding, Record
-from epochbench.timing.stack import is_variable
+from epochbench.timing.stack import fact_of
 
 MAX_RUN_SPREAD = 0.1
 
@@ -33,10 +33,10 @@ def _versions(record: Record) -> dict[str, str]:
 
 
 def _values(facts: list[dict[str, str]]) -> dict[str, list[str]]:
-    """Return the different values of each fact: a variable that is not named was not set, another fact is unknown."""
+    """Return the different values of each fact, those that are known."""
     names = dict.fromkeys(name for each in facts for name in each)
-    told = {name: [each.get(name, "none" if is_variable(name) else None) for each in facts] for name in names}
-    return {name: list(dict.fromkeys(value for value in told[name] if value is not None)) for name in names}
+    told = {name: dict.fromkeys(fact_of(each, name) for each in facts) for name in names}
+    return {name: [value for value in values if value is not None] for name, values in told.items()}
 
 
 def repeatable(samples: list[list[float]], disturbed: int) -> Finding:

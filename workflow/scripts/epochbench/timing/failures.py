@@ -77,9 +77,8 @@ TOLD_OF_ANY = (RuntimeError, ValueError, TypeError, IndexError, AttributeError, 
 def _place_and_words(cell: Cell, error: BaseException) -> tuple[str, str]:
     """Return where to mend a network that failed, and how it failed."""
     if not networks.is_file(cell.model):
-        return "see its file in networks/" if not networks.is_foreign(
-            cell.model
-        ) else "see its documentation", _first_line(error)
+        place = "see its documentation" if networks.is_foreign(cell.model) else "see its file in networks/"
+        return place, _first_line(error)
     kind = "" if isinstance(error, UnfitError) else f"{type(error).__name__}: "
     place = place_in(traceback.extract_tb(error.__traceback__), networks.sources(cell.model))
     return f"mend {place or networks.defined_at(cell.model)}", f"{kind}{_first_line(error)}"

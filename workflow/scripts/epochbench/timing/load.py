@@ -79,7 +79,8 @@ class HostBatches(Sequence):
         self.cell, self.device, self.dataset = task.cell, device, dataset
         count = dataset.train_images
         starts = [*range(0, count, task.cell.batch_size), count]
-        stored = (_bytes_of(task.manifest, "train", start, stop) for start, stop in pairwise(starts))
+        shards = _shards(task.manifest, "train")
+        stored = (_bytes_of(shards, start, stop) for start, stop in pairwise(starts))
         self.kept = [tuple(device.pinned(_share(part, team)) for part in batch) for batch in stored]
 
     def __len__(self) -> int:
@@ -152,7 +153,7 @@ def load_split(
     images = torch.empty((count, *manifest["image_shape"]), dtype=torch.float32, device=device)
     labels = torch.empty(count, dtype=torch.int64, device=device)
     start = 0
-    for stored, truth in _stored(manifest_path, split, 0, count):
+    for stored, truth in _stored(_shards(manifest_path, split), 0, count):
         stop = start + len(truth)
         torch.div(stored.to(device), 255, out=images[start:stop])
         labels[start:stop] = truth.to(device)
@@ -160,21 +161,27 @@ def load_split(
     return images, labels
 
 
-def _stored(manifest_path: str | Path, split: str, start: int, stop: int) -> Iterator[Batch]:
+def _shards(manifest_path: str | Path, split: str) -> list[tuple[Path, int]]:
+    """Return the shards of a split in their order, and how many images each has."""
+    shards = read_manifest(manifest_path)["splits"][split]["shards"]
+    return [(Path(manifest_path).parent / shard["file"], shard["images"]) for shard in shards]
+
+
+def _stored(shards: list[tuple[Path, int]], start: int, stop: int) -> Iterator[Batch]:
     """Yield the images from `start` to `stop` of a split as they are stored, uint8 and int64, shard by shard."""
     first = 0
-    for shard in read_manifest(manifest_path)["splits"][split]["shards"]:
-        last = first + shard["images"]
+    for path, images in shards:
+        last = first + images
         if first < stop and start < last:
             wanted = slice(max(start, first) - first, min(stop, last) - first)
-            with safe_open(Path(manifest_path).parent / shard["file"], framework="pt") as stored:
+            with safe_open(path, framework="pt") as stored:
                 yield stored.get_slice("images")[wanted], stored.get_slice("labels")[wanted]
         first = last
 
 
-def _bytes_of(manifest_path: str | Path, split: str, start: int, stop: int) -> Batch:
+def _bytes_of(shards: list[tuple[Path, int]], start: int, stop: int) -> Batch:
     """Return the images from `start` to `stop` of a split, uint8 [n, channels, height, width], and labels int64 [n]."""
-    parts = list(_stored(manifest_path, split, start, stop))
+    parts = list(_stored(shards, start, stop))
     return torch.cat([images for images, _ in parts]), torch.cat([labels for _, labels in parts])
 
 

@@ -49,6 +49,11 @@ def installed_stack() -> str:
     return _digest(facts)
 
 
+def fact_of(facts: dict[str, str], name: str) -> str | None:
+    """Return a fact of a stack: a variable that is not named was not set, another fact is unknown (None)."""
+    return facts.get(name, "none" if is_variable(name) else None)
+
+
 def is_variable(name: str) -> bool:
     """Tell whether a fact is an environment variable: where it is not named, it was not set."""
     return any(fnmatchcase(name, pattern) for pattern in VARIABLES)
