@@ -5,7 +5,6 @@ order: the interpreter that the config names (frameworks.interpreters), the envi
 below .frameworks/, and this interpreter itself, where the framework is installed beside torch.
 """
 
-import ast
 import os
 import re
 import sys
@@ -13,17 +12,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from epochbench import foreign
 from epochbench.errors import BenchmarkError
-from epochbench.timing.frameworks import FOLDER, TORCH, names
+from epochbench.timing.frameworks import TORCH, environment, names, packages
 
 # Above workflow/.
 HOME = Path(__file__).parents[5]
-MADE = Path(".frameworks")
 PINS = HOME / "workflow" / "envs" / "frameworks"
+MADE = Path(".frameworks")
+# A folder that has the environments instead, such as another clone's; and, with an environment's name behind it, the
+# interpreter of that one alone.
+ELSEWHERE, ALONE = "EPOCHBENCH_FRAMEWORKS", "EPOCHBENCH_FRAMEWORK_"
 # The pins that an environment was made from, written last of all; the log of a set-up, there from the start.
 MADE_FROM, LOG = "made-from.txt", "setup.log"
-# A framework's package may have another name for each kind of build.
+# A package may have another name for each kind of build.
 BUILDS = ("", "-cpu", "-gpu", "-rocm", "-macos")
 # These bring packages and change no timing.
 INSTALLERS = ("pip", "uv")
@@ -31,48 +32,12 @@ VERSIONED = re.compile(r"([A-Za-z0-9._]+?)-(\d[^-]*)(?:-py\d[^-]*)?\.(?:dist|egg
 
 
 @dataclass(frozen=True)
-class Declared:
-    """What a framework's file says: its environment, the packages that it cannot do without, the first one's age."""
-
-    environment: str
-    packages: tuple[str, ...]
-    minimum: str | None
-
-
-@dataclass(frozen=True)
 class Place:
-    """Where a framework's interpreter should be: the environment's folder, None where it is the one that runs this.
-
-    `named` tells that a person named it.
-    """
+    """Where a framework's interpreter should be. `folder` is None where it is the one that runs this."""
 
     python: Path
     folder: Path | None
     named: bool = False
-
-
-def declared(framework: str) -> Declared:
-    """Return what a framework's file declares, without running it. Raises BenchmarkError where it does not."""
-    file = f"{framework.replace('-', '_')}.py"
-    constants = {}
-    for statement in foreign.parsed(FOLDER / file, f"frameworks/{file}").body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            constants[statement.targets[0].id] = statement.value
-    environment = _word(file, "ENVIRONMENT", constants)
-    packages = _word(file, "PACKAGE", constants, several=True)
-    minimum = _word(file, "MINIMUM", constants) if "MINIMUM" in constants else None
-    return Declared(environment, (packages,) if isinstance(packages, str) else packages, minimum)
-
-
-def _word(file: str, key: str, constants: dict[str, ast.expr], several: bool = False):
-    try:
-        value = ast.literal_eval(constants[key])
-    except (KeyError, ValueError, TypeError):
-        value = None
-    words = value if several and isinstance(value, tuple) and value else (value,)
-    if not all(isinstance(word, str) and word for word in words):
-        raise BenchmarkError(f'frameworks/{file}: {key} must be a word in quotes, such as {key} = "jax"')
-    return value
 
 
 def environments() -> dict[str, tuple[str, ...]]:
@@ -80,14 +45,8 @@ def environments() -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for framework in names():
         if framework != TORCH:
-            environment = declared(framework).environment
-            found[environment] = (*found.get(environment, ()), framework)
+            found[environment(framework)] = (*found.get(environment(framework), ()), framework)
     return found
-
-
-def variable_of(environment: str) -> str:
-    """Return the environment variable that names an environment's interpreter."""
-    return f"EPOCHBENCH_FRAMEWORK_{environment.upper().replace('-', '_')}"
 
 
 def name_interpreters(interpreters: dict[str, str]) -> None:
@@ -96,8 +55,8 @@ def name_interpreters(interpreters: dict[str, str]) -> None:
     A relative path is below the working directory. No link is followed: it is by its link that a virtual environment
     knows itself.
     """
-    for environment, python in interpreters.items():
-        os.environ[variable_of(environment)] = str(Path(python).expanduser().absolute())
+    for name, python in interpreters.items():
+        os.environ[_variable(name)] = str(Path(python).expanduser().absolute())
 
 
 def interpreter_of(framework: str) -> Path | None:
@@ -119,29 +78,17 @@ def why_missing(framework: str, device: str = "cpu", beside: bool = True) -> str
     """
     if framework == TORCH:
         return None
-    place, wanted = _place(framework), declared(framework)
-    if place.folder and (why := _why_not_made(place, wanted.environment, device)):
+    place = _place(framework)
+    if place.folder and (why := _why_not_made(place, environment(framework), device)):
         return why
-    versions = _versions_at(place) if place.folder or beside else {}
-    remedy = f"{_make(wanted.environment)} installs it"
-    missing = next((name for name in wanted.packages if not _version(versions, name)), None)
-    if missing and place.folder is None:
-        return f"{missing} is not installed; {remedy}"
-    if missing:
-        # Of such an interpreter only a job can tell.
-        told = f"{missing} is not installed in {place.folder}; {remedy}, or frameworks.interpreters names another"
-        return told if _tells_all(place.folder) else None
-    version = _version(versions, wanted.packages[0])
-    if wanted.minimum and _numbers(version) < _numbers(wanted.minimum):
-        return f"{wanted.packages[0]} {version} is older than {wanted.minimum}, the oldest that will do; {remedy} anew"
-    return None
+    return _why_not_in(_versions_at(place) if place.folder or beside else {}, place, framework)
 
 
 def installed(framework: str) -> dict[str, str]:
     """Return the versions of everything in a framework's environment, by name, as far as reading tells.
 
-    That is all of it, since a framework's speed is that of the libraries beside it too. Of torch, and of an
-    environment that is not there, it is nothing.
+    That is all of it, since a framework's speed is that of the libraries beside it too. Of torch, and of a framework
+    that is missing, it is nothing.
     """
     if framework == TORCH or why_missing(framework):
         return {}
@@ -149,45 +96,59 @@ def installed(framework: str) -> dict[str, str]:
     return {"interpreter": str(place.python)} | _versions_at(place)
 
 
+def _variable(name: str) -> str:
+    return ALONE + name.upper().replace("-", "_")
+
+
 def _place(framework: str) -> Place:
-    if framework == TORCH:
-        return Place(Path(sys.executable), None)
-    environment = declared(framework).environment
-    if named := os.environ.get(variable_of(environment)):
+    name = environment(framework) if framework != TORCH else ""
+    if named := name and os.environ.get(_variable(name)):
         return Place(Path(named), Path(named).parent.parent, named=True)
-    for root in (Path.cwd(), HOME):
-        folder = root / MADE / environment
-        if folder.exists():
-            return Place(folder / "bin" / "python", folder)
+    elsewhere = os.environ.get(ELSEWHERE)
+    for root in [Path(elsewhere)] if elsewhere else [Path.cwd() / MADE, HOME / MADE]:
+        if name and (root / name).exists():
+            return Place(root / name / "bin" / "python", root / name)
     return Place(Path(sys.executable), None)
 
 
-def _why_not_made(place: Place, environment: str, device: str) -> str | None:
+def _why_not_made(place: Place, name: str, device: str) -> str | None:
     """Return what is wrong with an environment as a whole, None where nothing is."""
-    folder, make = place.folder, _make(environment)
+    folder, make = place.folder, _make(name)
     if place.named and not os.access(place.python, os.X_OK):
-        return (
-            f"the interpreter {place.python}, named by frameworks.interpreters or {variable_of(environment)}, is not "
-            f"there; correct it, or name none and type {make}"
-        )
+        told = f"there is no interpreter {place.python}, which frameworks.interpreters or {_variable(name)} names"
+        return f"{told}; correct it, or name none and type {make}"
     if (folder / LOG).exists() and not (folder / MADE_FROM).exists():
         return f"{folder} was broken off while it was made; {make} goes on"
     if not os.access(place.python, os.X_OK):
         return f"{place.python} is gone; {make} makes it anew"
-    pins = {build: PINS / f"{environment}{build}.txt" for build in ("", "-cuda")}
+    pins = {build: PINS / f"{name}{build}.txt" for build in ("", "-cuda")}
     if not (folder / MADE_FROM).exists() or not pins[""].exists():
         return None
     made_from = (folder / MADE_FROM).read_bytes()
-    build = next((name for name, path in pins.items() if path.exists() and path.read_bytes() == made_from), None)
+    build = next((build for build, path in pins.items() if path.exists() and path.read_bytes() == made_from), None)
     if build is None:
-        return f"{folder} was made from other pins than those of today; {make} makes it anew"
+        return f"{folder} was made from other pins than there are now; {make} makes it anew"
     if device == "gpu" and build == "" and pins["-cuda"].exists():
         return f"{folder} was made without CUDA; {make} CUDA=1 makes it anew"
     return None
 
 
-def _make(environment: str) -> str:
-    return f"make frameworks FRAMEWORKS={environment}"
+def _why_not_in(versions: dict[str, str], place: Place, framework: str) -> str | None:
+    """Return which package is not there or too old, None where nothing is wrong or where reading does not tell."""
+    for package, lowest in packages(framework).items():
+        version = _version(versions, package)
+        remedy = f"{_make(environment(framework))} installs it"
+        if version is None and place.folder is None:
+            return f"{package} is not installed; {remedy}"
+        if version is None and _tells_all(place.folder):
+            return f"{package} is not installed in {place.folder}; {remedy}, or frameworks.interpreters names another"
+        if version and _numbers(version) < _numbers(lowest):
+            return f"{package} {version} is older than {lowest}, the lowest version that will do; {remedy} anew"
+    return None
+
+
+def _make(name: str) -> str:
+    return f"make frameworks FRAMEWORKS={name}"
 
 
 def _versions_at(place: Place) -> dict[str, str]:
@@ -195,8 +156,8 @@ def _versions_at(place: Place) -> dict[str, str]:
         return _versions(Path(path) for path in sys.path if path)
     settings = place.folder / "pyvenv.cfg"
     python = re.findall(r"^version\w* *= *(\S+)", settings.read_text(), re.MULTILINE) if settings.exists() else []
-    packages = _versions(sorted(place.folder.glob("lib*/python3*/*-packages")))
-    return packages | {"Python": version for version in python}
+    found = _versions(sorted(place.folder.glob("lib*/python3*/*-packages")))
+    return found | ({"Python": python[0]} if python else {})
 
 
 def _tells_all(folder: Path) -> bool:
@@ -216,7 +177,7 @@ def _versions(folders: Iterable[Path]) -> dict[str, str]:
     found: dict[str, str] = {}
     for folder in folders:
         try:
-            entries = sorted(os.listdir(folder))
+            entries = sorted(path.name for path in folder.iterdir())
         except OSError:
             continue
         for match in filter(None, map(VERSIONED.fullmatch, entries)):
