@@ -168,6 +168,8 @@ def test_of_an_interpreter_whose_packages_lie_elsewhere_only_a_job_can_tell(mach
 def test_a_gpu_cell_needs_the_environment_with_cuda(machine):
     make(machine / "typed/.frameworks/jax", jax="0.10.2")
     assert environments.why_missing("jax", "cpu") is None
-    assert re.search(r"jax was made without CUDA; make .* CUDA=1 makes it anew$", environments.why_missing("jax", "gpu"))
+    assert re.search(
+        r"jax was made without CUDA; make .* CUDA=1 makes it anew$", environments.why_missing("jax", "gpu")
+    )
     (machine / "typed/.frameworks/jax/made-from.txt").write_text((machine / "pins/jax-cuda.txt").read_text())
     assert environments.why_missing("jax", "cpu") is environments.why_missing("jax", "gpu") is None
