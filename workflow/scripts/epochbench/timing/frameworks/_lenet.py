@@ -1,6 +1,11 @@
-"""The published network's weights, from torch's layouts to those of frameworks that keep channels last, and back."""
+"""The published network for other frameworks: its weights from torch's layouts and back, and its layers in Keras."""
+
+from types import ModuleType
+from typing import Any
 
 import numpy as np
+
+from epochbench.timing.cell import Cell
 
 KERNEL = 5
 
@@ -43,3 +48,18 @@ class Layouts:
         if number == 4 and self.channels_last:
             values = values.reshape(len(values), *self.pixels, -1).transpose(0, 3, 1, 2).reshape(len(values), -1)
         return values
+
+
+def keras_network(keras: ModuleType, cell: Cell, shape: tuple[int, int, int], classes: int) -> Any:
+    """Return the published network as a Keras model from images in a cell's layout to logits; weights are float32."""
+    layers, last = keras.layers, cell.memory_format == "channels_last"
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16" if cell.precision == "bf16" else "float32")
+    keras.config.set_image_data_format("channels_last" if last else "channels_first")
+    channels, height, width = shape
+    stages = []
+    for outputs in (16, 8):
+        activation, pooling = layers.ReLU(), layers.MaxPooling2D(2)
+        after = [activation, pooling] if cell.layers == "published" else [pooling, activation]
+        stages += [layers.Conv2D(outputs, KERNEL), *after]
+    dense = [layers.Flatten(data_format="channels_last"), *map(layers.Dense, (120, 84, classes))]
+    return keras.Sequential([keras.Input((height, width, channels) if last else shape), *stages, *dense])

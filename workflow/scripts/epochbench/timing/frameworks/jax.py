@@ -21,12 +21,23 @@ CPU = {
     "execution": ("compile", "epoch_graph"),
 }
 # XLA tries its algorithms for convolutions before the clock unless told not to.
-GPU = CPU | {"precision": ("fp32", "tf32", "bf16"), "autotune": ("on", "off")}
+GPU = {
+    "precision": ("fp32", "tf32", "bf16"),
+    "memory_format": ("contiguous", "channels_last"),
+    "layers": ("published", "pool_first"),
+    "execution": ("compile", "epoch_graph"),
+    "autotune": ("on", "off"),
+}
 PRODUCTS = {"fp32": "float32", "tf32": "tensorfloat32", "bf16": "default"}
 
 
 def open_framework(cell: Cell, protocol: Protocol, shape: tuple, classes: int, threads: int) -> "JaxTrainer":
     """Return a trainer on the device that a cell names. Raises BenchmarkError where JAX sees none."""
+    return JaxTrainer(cell, protocol, shape, open_jax(cell))
+
+
+def open_jax(cell: Cell) -> Any:
+    """Import JAX, its arithmetic set as a cell says, and return the cell's device. Raises BenchmarkError for none."""
     os.environ["JAX_PLATFORMS"] = "cuda" if cell.device == "gpu" else "cpu"
     # The card's memory is taken as it is needed, as torch takes it, and not three quarters of it at once.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
@@ -36,13 +47,12 @@ def open_framework(cell: Cell, protocol: Protocol, shape: tuple, classes: int, t
 
     jax.config.update("jax_default_matmul_precision", PRODUCTS[cell.precision])
     try:
-        device = jax.devices()[0]
+        return jax.devices()[0]
     except RuntimeError as error:
         raise BenchmarkError(
             f"cell '{cell.cell}': JAX {jax.__version__} sees no {cell.device.upper()} ({str(error).splitlines()[0]}); "
             "install jax[cuda13] in its environment, check nvidia-smi, or leave its cells out"
         ) from error
-    return JaxTrainer(cell, protocol, shape, device)
 
 
 class JaxTrainer(Trainer):

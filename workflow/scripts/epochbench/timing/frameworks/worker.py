@@ -4,6 +4,7 @@ It is asked in lines of JSON on its standard input, and answers each in a line o
 framework prints goes to standard error. Weights pass as safetensors files. Nothing here imports torch.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -158,12 +159,11 @@ def _versions(framework: str) -> dict[str, str]:
     """Return the versions of this interpreter and the framework's packages. Raises BenchmarkError for too old ones."""
     found = {"Python": platform.python_version(), "numpy": np.__version__}
     for package, lowest in frameworks.packages(framework).items():
-        try:
-            version = metadata.version(package)
-        except metadata.PackageNotFoundError:
+        version = _version(package)
+        if version is None:
             raise BenchmarkError(
                 f"framework '{framework}': package {package} is not installed in {sys.executable}; run make frameworks"
-            ) from None
+            )
         if _numbers(version) < _numbers(lowest):
             raise BenchmarkError(
                 f"framework '{framework}': {package} {version} in {sys.executable} is too old, it needs {lowest} or "
@@ -171,6 +171,15 @@ def _versions(framework: str) -> dict[str, str]:
             )
         found[package] = version
     return found
+
+
+def _version(package: str) -> str | None:
+    """Return the version of an imported package, which may come under another name, as tensorflow-cpu does."""
+    names = [package, *metadata.packages_distributions().get(package, [])]
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(name)
+    return None
 
 
 def _numbers(version: str) -> tuple[int, ...]:
