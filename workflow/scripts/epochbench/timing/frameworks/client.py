@@ -13,7 +13,7 @@ from epochbench.errors import BenchmarkError
 from epochbench.timing.frameworks.environments import interpreter_of
 from epochbench.timing.task import Task
 
-PACKAGES = Path(__file__).parents[3]
+SCRIPTS = Path(__file__).parents[3]
 # Until a process that was told that there is nothing more has ended.
 PATIENCE_SECONDS = 20
 
@@ -69,7 +69,7 @@ def started(task: Task) -> Iterator[Client]:
             "out of the sheet"
         )
     command = [str(interpreter), "-m", "epochbench.timing.frameworks.worker"]
-    environment = os.environ | {"PYTHONPATH": str(PACKAGES)}
+    environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     try:
         process = subprocess.Popen(command, env=environment, text=True, **pipes)
