@@ -121,10 +121,10 @@ def dropped(step, batches, device):
     return honest_epoch(step, batches[1:], device)
 
 
-def with_nan(task, team, step, network, *rest):
+def with_nan(task, team, step, *rest):
     with torch.no_grad():
-        next(network.parameters()).fill_(float("nan"))
-    return honest_epochs(task, team, step, network, *rest)
+        next(step.network.parameters()).fill_(float("nan"))
+    return honest_epochs(task, team, step, *rest)
 
 
 honest_whole, honest_epoch, honest_epochs = Step._whole, stopwatch.time_epoch, stopwatch.time_epochs

@@ -194,10 +194,10 @@ def test_labels_random(manifest, monkeypatch):
 def test_weights_nan(manifest, monkeypatch):
     honest = stopwatch.time_epochs
 
-    def with_nan(task, team, step, network, *rest):
+    def with_nan(task, team, step, *rest):
         with torch.no_grad():
-            next(network.parameters()).fill_(float("nan"))
-        return honest(task, team, step, network, *rest)
+            next(step.network.parameters()).fill_(float("nan"))
+        return honest(task, team, step, *rest)
 
     monkeypatch.setattr(stopwatch, "time_epochs", with_nan)
     assert fired(measured(manifest)) == {"it learned"}

@@ -80,15 +80,16 @@ class Several(Solo):
 
 def test_every_card_of_a_team_is_looked_at(monkeypatch):
     crowded = replace(WATCH, processes=3, sm_clock_median_mhz=1200, held_shares={"power cap": 0.5})
-    timed = SimpleNamespace(gpu_states=(None, GpuState(1980, 2619, 40, 700.0, [], 1)), gpu_watch=None)
+    state = GpuState(1980, 2619, 40, 700.0, [], 1)
+    timed = SimpleNamespace(gpu_before=None, gpu_after=state, gpu_watch=None)
     monkeypatch.setattr(stopwatch, "_time_epochs", lambda *_: timed)
     monkeypatch.setattr(stopwatch, "replace", lambda _, **changes: SimpleNamespace(**changes))
     device = SimpleNamespace(watched=lambda: contextlib.nullcontext(SimpleNamespace(seen=WATCH)))
-    found = stopwatch.time_epochs(None, Several(2, crowded), None, None, [], device, None)
+    found = stopwatch.time_epochs(None, Several(2, crowded), None, [], device, None)
     assert (found.gpu_watch.processes, found.gpu_watch.sm_clock_median_mhz) == (3, 1200)
     assert (found.gpu_watch.samples, found.gpu_watch.power_median_watts) == (40, 800.0)
     assert found.gpu_watch.held_shares == {"power cap": 0.5}
-    assert (found.gpu_states[0], found.gpu_states[1].processes) == (None, 1)
+    assert (found.gpu_before, found.gpu_after.processes) == (None, 1)
     assert watch.together([None, None]) is None
 
 
@@ -154,14 +155,12 @@ def test_it_goes_on_at_once_where_nobody_else_works(monkeypatch):
 def timed_with(monkeypatch, calibrations, watch=None, team=ONE, **protocol):
     """Return the tries of a run whose calibrations, one a try, reach so many GFLOP/s."""
     activity = host.Activity(0, 0, 1.0, 1.0, 0.0, at_seconds=1.0)
-    timed = SimpleNamespace(epoch_seconds=[1.0], outer_seconds=1.0, activity=activity, gpu_watch=watch)
+    timed = SimpleNamespace(epoch_seconds=[1.0], activity=activity, gpu_watch=watch, peak_memory_bytes=1)
     reached = iter(calibrations)
-    monkeypatch.setattr(tries.stopwatch, "time_epochs", lambda *_: timed)
     monkeypatch.setattr(tries, "calibrated", lambda *_: (Peaks({"fp32": next(reached) * 1e9}, 1e9, 1e6), LIMIT))
     monkeypatch.setattr(tries.quiet, "wait_for_quiet", lambda *_: 0.0)
     task = Task(Cell("a", "cpu"), 1, Protocol(**({"tries": 3} | protocol)), "", 1, reference_flop_per_second=193e9)
-    device = SimpleNamespace(peak_memory_bytes=lambda: 1, gpu_state=lambda: None)
-    return tries.time_in_quiet(task, team, None, None, [], device, None)
+    return tries.time_in_quiet(task, team, tries.Timer(lambda: timed, 1, lambda: None, lambda: None), None)
 
 
 def test_a_run_at_half_speed_is_timed_again_until_it_is_not(monkeypatch):

@@ -7,6 +7,7 @@ from pathlib import Path
 from epochbench import networks
 from epochbench.errors import BenchmarkError
 from epochbench.files import write_text
+from epochbench.timing import frameworks
 from epochbench.timing.cell import ANY, COLUMNS, DEFAULTS, DEVICES, REQUIRED, Cell
 from epochbench.unseen import UNSEEN
 
@@ -101,12 +102,19 @@ def _shown_values(name: str) -> str:
 
 def contradictions(cell: Cell) -> list[str]:
     """Return what makes no sense in one cell, a plain reason each."""
+    if cell.framework != frameworks.TORCH:
+        return frameworks.refused(cell.framework, cell)
     return [*not_on_this_device(cell), *_not_in_this_network(cell), *_do_not_go_together(cell)]
 
 
 def not_on_this_device(cell: Cell) -> list[str]:
-    """Return what of a cell its kind of device does not have, a plain reason each."""
+    """Return what of a cell its kind of device does not have, a plain reason each.
+
+    What another framework has there is declared in its own file.
+    """
     reasons = []
+    if cell.framework != frameworks.TORCH:
+        return reasons
     for name, declared in COLUMNS.items():
         value = getattr(cell, name)
         for device, values in declared.only.items():

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from epochbench.columns import not_on_this_device
+from epochbench.timing import frameworks
 from epochbench.timing.record import Record
 from epochbench.timing.stopping import enough
 
@@ -89,7 +90,9 @@ def _in_its_origin(record: Record) -> Iterator[str]:
         yield f"it says it was timed on a {device.upper()}, but has what another device writes"
     yield from not_on_this_device(record.cell)
     facts = record.stack.facts if record.stack else {}
-    for name, version in (("torch", machine.torch), ("Python", machine.python)):
+    # The stack of another framework is that of its own interpreter.
+    own = record.cell.framework == frameworks.TORCH
+    for name, version in (("torch", machine.torch), ("Python", machine.python)) if own else ():
         if facts.get(name, version) != version:
             yield f"it names {name} {version} and {name} {facts[name]}"
 

@@ -98,5 +98,9 @@ def _from_version_4(old: dict) -> dict:
     return old | {"schema_version": 5, "protocol": old["protocol"] | later, "until_accuracy": None, "network": None}
 
 
+def _from_version_5(old: dict) -> dict:
+    return old | {"schema_version": 6, "evidence": old["evidence"] | {"first_epoch": None, "late_seconds": None}}
+
+
 # From version 1 to 2, from 2 to 3, and so on.
-STEPS = (_from_version_1, _from_version_2, _from_version_3, _from_version_4)
+STEPS = (_from_version_1, _from_version_2, _from_version_3, _from_version_4, _from_version_5)

@@ -65,7 +65,10 @@ class Cell:
         shown="**`lenet`**, another file of `networks/`, `torchvision:NAME`, `path/to/file.py:factory`",
     )
     framework: str = column(
-        "what trains: another than torch has an environment of its own", "torch", values=frameworks.names
+        "what trains: another than torch runs in an environment of its own ([docs/frameworks.md]"
+        "(../docs/frameworks.md)); its file in `timing/frameworks/` says what it has of the columns below",
+        frameworks.TORCH,
+        values=frameworks.names,
     )
     precision: str = column(
         "arithmetic; bf16 and fp16 by autocast, bf16 only on CPUs that compute in it",

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from epochbench.timing import reference
-from epochbench.timing.network import trained
-from epochbench.timing.record import FirstStep
+from epochbench.timing.load import dataset_of
+from epochbench.timing.record import FirstEpoch, FirstStep
 from epochbench.timing.task import Task
 
 # Float64 on a CPU takes about a second for this many images of the published network.
@@ -51,6 +51,27 @@ def first_steps(task: Task, losses: list[float], updates: list[torch.Tensor], re
     return found
 
 
+def first_epoch(task: Task, losses: list[float], update: torch.Tensor) -> FirstEpoch:
+    """Return how far a whole epoch from the first weights is from float64, and how far rounding alone would be.
+
+    `losses` are its batches' mean losses, `update` is the weights' change over it. An epoch of too few or too many
+    steps deviates by what is no number.
+    """
+    steps = math.ceil(dataset_of(task.manifest).train_images / task.cell.batch_size)
+    right = reference.reference_steps(task, steps, whole=True)
+    rounded = reference.expected(task, right, task.cell.precision, whole=True)
+    means = [float(of_images.nanmean()) for of_images in right.losses]
+    off = [abs(loss - mean) / mean for loss, mean in zip(losses, means, strict=False)]
+    known = len(losses) == steps and all(map(math.isfinite, off))
+    return FirstEpoch(
+        steps=len(losses),
+        loss_deviation=max(off) if known else None,
+        update_deviation=finite(right.distance(0, update)),
+        expected_loss_deviation=finite(max(rounded.losses)),
+        expected_update_deviation=finite(rounded.updates[0]),
+    )
+
+
 def deviations(steps: list[FirstStep]) -> dict[str, float | None]:
     """Return the largest deviation of the first losses, and that of the update over all of them; None for NaN."""
     losses = [step.loss_deviation for step in steps]
@@ -63,12 +84,6 @@ def deviations(steps: list[FirstStep]) -> dict[str, float | None]:
 def finite(value: float) -> float | None:
     """Return the value, or None for NaN and infinity, which JSON cannot hold."""
     return value if math.isfinite(value) else None
-
-
-def share_moved(before: list[torch.Tensor], network: nn.Module) -> float:
-    """Return the share of the trained parameter tensors that differ from their earlier copies."""
-    moved = [not torch.equal(old, new) for old, new in zip(before, trained(network).values(), strict=True)]
-    return sum(moved) / len(moved)
 
 
 def subnormal_share(network: nn.Module) -> float:

@@ -27,8 +27,9 @@ from epochbench.timing.stack import describe_stack
 from epochbench.timing.step import build_step
 from epochbench.timing.task import Measurement, Task
 from epochbench.timing.team import Team
-from epochbench.timing.tries import time_in_quiet
+from epochbench.timing.tries import Attempt, Timer, time_in_quiet
 from epochbench.timing.until import train_until
+from epochbench.timing.warmup import Warmup, warm_up
 
 
 def measure(task: Task, team: Team, console: TextIO | None = None) -> Measurement:
@@ -49,8 +50,15 @@ def _measure(task: Task, team: Team, console: TextIO | None) -> Measurement:
     still = _first_steps_held_still(task, team, device, batches) if looked_at.randomness == SWITCHED_OFF else None
     network = _network(task, device)
     step = build_step(task, team.wrap(network), device)
-    warmup = stopwatch.warm_up(task, step, network, batches, device)
-    attempts = time_in_quiet(task, team, step, network, batches, device, console)
+    warmup = warm_up(task, step, network, batches, device)
+    images = count_images(batches) * team.size
+    timer = Timer(
+        lambda: stopwatch.time_epochs(task, team, step, batches, device, console),
+        images,
+        lambda: device,
+        device.gpu_state,
+    )
+    attempts = time_in_quiet(task, team, timer, console)
     last = attempts[-1]
     timed = last.timed
     until = None
@@ -58,15 +66,14 @@ def _measure(task: Task, team: Team, console: TextIO | None) -> Measurement:
         until = train_until(task, team, step, network, batches, device, console)
 
     keep_freed_memory()  # the clock has stopped; evaluation and checks need not be slow on any cell
-    lap = _laps()
+    lap = laps()
     evaluation = evaluate(task, network, device) if team.rank == 0 else NOT_EVALUATED
     evaluation_seconds = lap()
-    training = _training(task, team, network, batches, warmup, timed, evaluation, last.peak_memory_bytes)
-    conditions = _conditions(task, team, device, load_average, timed)
-    checked, unchecked = _evidence(task, team, device, network, still or warmup, timed, evaluation)
-    images = count_images(batches) * team.size
+    training = training_of(task, team, network, len(batches), warmup, last, evaluation)
+    conditions = conditions_of(task, team, device, load_average, timed, torch.get_num_threads())
+    checked, unchecked = evidence_of(task, team, device, network, still or warmup, timed, evaluation)
     timing = replace(
-        _timing(warmup, timed, start_seconds, load_seconds, images),
+        timing_of(warmup, timed, start_seconds, load_seconds, images),
         evaluation_seconds=evaluation_seconds,
         check_seconds=lap(),
         calibration_seconds=last.calibration_seconds,
@@ -95,13 +102,13 @@ def _look_at_network(task: Task) -> Examined:
         return examined(cell.model, dataset)
 
 
-def _first_steps_held_still(task: Task, team: Team, device: Device, batches: Batches) -> stopwatch.Warmup:
+def _first_steps_held_still(task: Task, team: Team, device: Device, batches: Batches) -> Warmup:
     """Take the first steps of a network of its own with dropout and the like off, so that they can be checked."""
     network = _network(task, device)
     step = build_step(task, team.wrap(network), device)
     hold_still(network)
     few = replace(task.protocol, warmup_steps=min(evidence.CHECKED_STEPS, task.protocol.warmup_steps))
-    checked = stopwatch.warm_up(replace(task, protocol=few), step, network, batches, device)
+    checked = warm_up(replace(task, protocol=few), step, network, batches, device)
     del step, network
     gc.collect()  # a captured graph and its step hold each other, and the device's memory
     return checked
@@ -114,7 +121,7 @@ def _network(task: Task, device: Device) -> nn.Module:
     return network.to(device.torch_device)
 
 
-def _laps() -> Callable[[], float]:
+def laps() -> Callable[[], float]:
     """Return a function that tells the seconds since it was last called, or made."""
     last = [time.perf_counter()]
 
@@ -125,9 +132,8 @@ def _laps() -> Callable[[], float]:
     return lap
 
 
-def _timing(
-    warmup: stopwatch.Warmup, timed: stopwatch.Timed, start_seconds: float, load_seconds: float, images: int
-) -> Timing:
+def timing_of(warmup: Warmup, timed: stopwatch.Timed, start_seconds: float, load_seconds: float, images: int) -> Timing:
+    """Return the raw times of a run of so many images an epoch."""
     wall = timed.epoch_seconds
     events = [elapsed.event_seconds for elapsed in timed.epochs]
     return Timing(
@@ -141,23 +147,17 @@ def _timing(
     )
 
 
-def _training(
-    task: Task,
-    team: Team,
-    network: nn.Module,
-    batches: Batches,
-    warmup: stopwatch.Warmup,
-    timed: stopwatch.Timed,
-    evaluation: Evaluation,
-    peak_memory_bytes: int,
+def training_of(
+    task: Task, team: Team, network: nn.Module, steps: int, warmup: Warmup, last: Attempt, evaluation: Evaluation
 ) -> Training:
+    """Return what the epochs of the last try did, of so many steps each."""
     return Training(
         parameters=count_parameters(network),
-        steps_per_epoch=len(batches),
+        steps_per_epoch=steps,
         warmup_losses=_mean_losses(team, warmup.losses),
-        epoch_losses=_mean_losses(team, timed.losses),
+        epoch_losses=_mean_losses(team, last.timed.losses),
         test_accuracy=evaluation.accuracy,
-        peak_memory_bytes=peak_memory_bytes,
+        peak_memory_bytes=last.peak_memory_bytes,
         learning_rate=task.protocol.rate(task.cell.batch_size),
     )
 
@@ -167,15 +167,14 @@ def _mean_losses(team: Team, losses: list[float]) -> list[float | None]:
     return [evidence.finite(loss / team.size) for loss in team.total(losses)]
 
 
-def _conditions(
-    task: Task, team: Team, device: Device, load_average: float | None, timed: stopwatch.Timed
+def conditions_of(
+    task: Task, team: Team, device: Device, load_average: float | None, timed: stopwatch.Timed, threads: int
 ) -> Conditions:
+    """Return what the machine did meanwhile; `threads` are those that this process says it has."""
     activity = timed.activity
     own = [activity.minor_page_faults, activity.involuntary_context_switches, activity.own_cpu_seconds]
     of_cores = [activity.other_cpu_seconds, activity.stolen_seconds or 0.0]
-    page_faults, switches, own_seconds, other_seconds, steal_seconds, threads = team.total(
-        [*own, *of_cores, torch.get_num_threads()]
-    )
+    page_faults, switches, own_seconds, other_seconds, steal_seconds, threads = team.total([*own, *of_cores, threads])
     return Conditions(
         threads=threads,
         allocator=task.cell.allocator,
@@ -190,18 +189,18 @@ def _conditions(
         cpu_energy_joules=timed.cpu_energy_joules,
         flags=device.flags(),
         environment=host.relevant_environment(),
-        gpu_before=timed.gpu_states[0],
-        gpu_after=timed.gpu_states[1],
+        gpu_before=timed.gpu_before,
+        gpu_after=timed.gpu_after,
         gpu_watch=timed.gpu_watch,
     )
 
 
-def _evidence(
+def evidence_of(
     task: Task,
     team: Team,
     device: Device,
     network: nn.Module,
-    checked: stopwatch.Warmup | None,
+    checked: Warmup | None,
     timed: stopwatch.Timed,
     evaluation: Evaluation,
 ) -> tuple[Evidence, str | None]:
@@ -229,11 +228,12 @@ def _evidence(
         train_images_evaluated=evaluation.train_images,
         train_loss=evidence.finite(evaluation.train_loss),
         train_accuracy=evaluation.train_accuracy,
+        late_seconds=timed.late_seconds,
     )
     return found, unchecked
 
 
-def _compared(task: Task, losses: list[float], checked: stopwatch.Warmup) -> tuple[list[FirstStep], str | None]:
+def _compared(task: Task, losses: list[float], checked: Warmup) -> tuple[list[FirstStep], str | None]:
     """Return how far the first steps are from float64; or, of a network that cannot be computed in it, why not."""
     why_not = reference.why_not(task)
     if why_not:

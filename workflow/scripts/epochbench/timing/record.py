@@ -9,7 +9,7 @@ from epochbench.documents import to_dict
 from epochbench.timing.cell import Cell
 from epochbench.timing.protocol import Protocol
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 # The counted FLOP over the measured peak bound any epoch; the peak itself is known to about this.
 PEAK_UNCERTAINTY = 1.05
 
@@ -229,10 +229,27 @@ class FirstStep:
 
 
 @dataclass(frozen=True)
+class FirstEpoch:
+    """How far a whole epoch from the first weights is from float64, taken by the very function that is timed.
+
+    `loss_deviation` is the largest of a batch's mean loss, `update_deviation` that of the weights' change in all; what
+    is expected is the deviation of torch's own epoch on the CPU, rounded as the cell's precision rounds. All are
+    relative, and None is not a number.
+    """
+
+    steps: int
+    loss_deviation: float | None
+    update_deviation: float | None
+    expected_loss_deviation: float | None
+    expected_update_deviation: float | None
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What the gates judge: counts, deviations and bounds, taken beside the timing and never inside it.
 
-    `first_steps` is empty in records before version 4, and what was not looked at in them is None.
+    `first_steps` is empty in records before version 4, and what was not looked at in them is None. `first_epoch` and
+    `late_seconds`, how late an epoch's results were after its clock, are of frameworks other than torch.
     """
 
     counted_steps: int
@@ -251,6 +268,8 @@ class Evidence:
     train_images_evaluated: int | None = None
     train_loss: float | None = None
     train_accuracy: float | None = None
+    first_epoch: FirstEpoch | None = None
+    late_seconds: float | None = None
 
 
 @dataclass(frozen=True)

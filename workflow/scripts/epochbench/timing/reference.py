@@ -31,8 +31,8 @@ PLAIN = "fp32"
 class Steps:
     """The first steps: each image's loss [steps, batch], and the weights' change since the first began [steps, n].
 
-    A smaller last batch is filled up with NaN. `scales` are what each weight's change counts with when it is held
-    against another's [steps, n], None where all count alike.
+    Of a whole epoch `updates` has the last one alone [1, n]. A smaller last batch is filled up with NaN. `scales` are
+    what each weight's change counts with when it is held against another's [steps, n], None where all count alike.
     """
 
     losses: torch.Tensor
@@ -66,17 +66,17 @@ def sampled(tensors: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat([tensor.detach().flatten()[::every].cpu().double() for tensor in tensors])
 
 
-def reference_steps(task: Task, steps: int) -> Steps:
-    """Return the first steps in float64 on the CPU.
+def reference_steps(task: Task, steps: int, whole: bool = False) -> Steps:
+    """Return the first steps in float64 on the CPU; `whole` tells that they are an epoch.
 
     They are the same for every cell of a network, batch size and learning rate, so they are computed once and kept
     beside the shards, under a name that says what they depend on.
     """
-    kept = _path(task, steps, "float64")
+    kept = _path(task, steps, "float64", whole)
     if kept.exists():
         stored = safetensors.torch.load(kept.read_bytes())
         return Steps(stored["losses"], stored["updates"].double(), stored.get("scales"))
-    found = _computed(task, steps, torch.float64, PLAIN)
+    found = _computed(task, steps, torch.float64, PLAIN, whole)
     updates = found.updates if found.updates.shape[1] <= FLOAT64_PARAMETERS else found.updates.float()
     scales = {} if found.scales is None else {"scales": found.scales}
     _keep(kept, {"losses": found.losses, "updates": updates} | scales)
@@ -96,17 +96,17 @@ def why_not(task: Task) -> str | None:
     return None
 
 
-def expected(task: Task, reference: Steps, precision: str) -> Expected:
+def expected(task: Task, reference: Steps, precision: str, whole: bool = False) -> Expected:
     """Return how far the first steps are from float64 in float32 on the CPU, rounded as a precision rounds.
 
     It shares no layout, graph, library or device with what is checked, and is kept beside the shards too.
     """
-    steps = len(reference.updates)
-    kept = _path(task, steps, precision)
+    steps = len(reference.losses)
+    kept = _path(task, steps, precision, whole)
     if kept.exists():
         stored = safetensors.torch.load(kept.read_bytes())
         return Expected(stored["losses"].tolist(), stored["updates"].tolist())
-    rounded = _computed(task, steps, torch.float32, precision)
+    rounded = _computed(task, steps, torch.float32, precision, whole)
     off = [
         ((mine - right)[~right.isnan()].square().mean().sqrt() / right.nanmean()).item()
         for mine, right in zip(rounded.losses, reference.losses, strict=True)
@@ -131,17 +131,17 @@ def _keep(path: Path, tensors: dict[str, torch.Tensor]) -> None:
         write_bytes(path, safetensors.torch.save(tensors))
 
 
-def _path(task: Task, steps: int, kind: str) -> Path:
+def _path(task: Task, steps: int, kind: str, whole: bool) -> Path:
     cell, protocol = task.cell, task.protocol
     depends = [dataset_of(task.manifest).fingerprint, code_digest(cell.model), torch.__version__, cell.model, steps]
     depends += [cell.batch_size, cell.micro_batch, cell.processes]
     depends += [protocol.seed, protocol.rate(cell.batch_size), protocol.momentum]
     depends += [protocol.optimizer, protocol.weight_decay]
     name = hashlib.sha256(repr(depends).encode()).hexdigest()[:16]
-    return Path(task.manifest).parent / f"reference-{name}.{kind}"
+    return Path(task.manifest).parent / f"reference-{name}.{'epoch-' if whole else ''}{kind}"
 
 
-def _computed(task: Task, steps: int, kind: torch.dtype, precision: str) -> Steps:
+def _computed(task: Task, steps: int, kind: torch.dtype, precision: str, whole: bool = False) -> Steps:
     """Take the first steps on the CPU in a floating-point type.
 
     The optimiser is written out, so that this shares none, nor a layout, graph or autocast, with what it checks. Batch
@@ -155,18 +155,18 @@ def _computed(task: Task, steps: int, kind: torch.dtype, precision: str) -> Step
     if examined(task.cell.model, dataset).randomness != NONE:
         hold_still(network)
     images = read_by(images, task.cell.model, dataset)
-    images = images.to(kind) if images.is_floating_point() else images
     before, parameters = weights(network), list(trained(network).values())
     update = _Adam(protocol, size, parameters) if protocol.optimizer != "sgd" else _Momentum(protocol, size, parameters)
     losses, updates, scales = [], [], []
     for batch, truth in zip(images.split(size), labels.split(size), strict=True):
+        batch = batch.to(kind) if batch.is_floating_point() else batch
         with _default_type(kind):
             of_images, gradients = _gradients(task, network, batch, truth, precision)
         with torch.no_grad():
             update.apply(gradients)
         losses.append(of_images)
-        updates.append(weights(network) - before)
-        scales.append(update.scale(network))
+        updates = ([] if whole else updates) + [weights(network) - before]
+        scales = ([] if whole else scales) + [update.scale(network)]
     padded = nn.utils.rnn.pad_sequence(losses, batch_first=True, padding_value=torch.nan)
     return Steps(padded, torch.stack(updates), None if scales[0] is None else torch.stack(scales))
 

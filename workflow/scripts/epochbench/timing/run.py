@@ -6,11 +6,13 @@ from typing import TextIO
 
 from epochbench.shard.manifest import verify_shards
 from epochbench.timing import provenance
+from epochbench.timing.frameworks import TORCH
+from epochbench.timing.frameworks.measure import measure as measure_apart
 from epochbench.timing.load import dataset_of
 from epochbench.timing.measure import measure
 from epochbench.timing.process import seconds_since_start
 from epochbench.timing.record import Record, seal
-from epochbench.timing.task import Task
+from epochbench.timing.task import Measurement, Task
 from epochbench.timing.team import Solo
 from epochbench.timing.workers import measure_in_team
 
@@ -24,7 +26,7 @@ def run_cell(task: Task, lock_wait_seconds: float = 0.0, console: TextIO | None 
     verify_shards(task.manifest)
     # Before a network's file is run: who edits it meanwhile has not changed what was timed.
     code = provenance.code(task.cell.model)
-    measurement = measure_in_team(task) if task.cell.processes > 1 else measure(task, Solo(), console)
+    measurement = _measured(task, console)
     record = Record(
         cell=task.cell,
         run=task.run,
@@ -47,3 +49,9 @@ def run_cell(task: Task, lock_wait_seconds: float = 0.0, console: TextIO | None 
         network=measurement.network,
     )
     return seal(record)
+
+
+def _measured(task: Task, console: TextIO | None) -> Measurement:
+    if task.cell.framework != TORCH:
+        return measure_apart(task, console)
+    return measure_in_team(task) if task.cell.processes > 1 else measure(task, Solo(), console)

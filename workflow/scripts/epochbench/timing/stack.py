@@ -25,6 +25,19 @@ VARIABLES = (
 )  # fmt: skip
 
 
+# Of another framework's cells these decide as much: XLA's and TensorFlow's kernels, arithmetic and memory.
+FRAMEWORK_VARIABLES = (
+    "XLA_*", "JAX_*", "KERAS_*", "TF_CUDNN_*", "TF_ENABLE_*", "TF_DISABLE_*", "TF_FORCE_*", "TF_GPU_*", "TF_NUM_*",
+    "TF_USE_*", "TF_XLA_FLAGS", "TF_DETERMINISTIC_OPS",
+)  # fmt: skip
+
+
+def describe_framework(facts: dict[str, str], protocol: Protocol) -> Stack:
+    """Return the stack of another framework, by the versions and variables that its own process tells."""
+    facts = facts | {"protocol": _digest(protocol.digested())}
+    return Stack(_digest(facts), facts)
+
+
 def describe_stack(device: Device, protocol: Protocol) -> Stack:
     """Return the stack of this process, torch imported."""
     import torch
@@ -34,7 +47,7 @@ def describe_stack(device: Device, protocol: Protocol) -> Stack:
         "torch": str(torch.__version__),
         "cpu capability": torch.backends.cpu.get_cpu_capability(),
     }
-    facts |= device.stack() | _variables()
+    facts |= device.stack() | variables()
     facts["protocol"] = _digest(protocol.digested())
     return Stack(_digest(facts), facts)
 
@@ -45,7 +58,7 @@ def installed_stack() -> str:
         torch = metadata.version("torch")
     except metadata.PackageNotFoundError:
         torch = "unknown"
-    facts = {"Python": platform.python_version(), "torch": torch, **installed(), **_variables()}
+    facts = {"Python": platform.python_version(), "torch": torch, **installed(), **variables()}
     return _digest(facts)
 
 
@@ -56,12 +69,16 @@ def fact_of(facts: dict[str, str], name: str) -> str | None:
 
 def is_variable(name: str) -> bool:
     """Tell whether a fact is an environment variable: where it is not named, it was not set."""
-    return any(fnmatchcase(name, pattern) for pattern in VARIABLES)
+    return _matches(name, (*VARIABLES, *FRAMEWORK_VARIABLES))
 
 
-def _variables() -> dict[str, str]:
-    """Return those that are set; an empty one is as good as none."""
-    return {name: value[:500] for name, value in sorted(os.environ.items()) if value and is_variable(name)}
+def variables(patterns: tuple[str, ...] = VARIABLES) -> dict[str, str]:
+    """Return the variables of some patterns that are set; an empty one is as good as none."""
+    return {name: value[:500] for name, value in sorted(os.environ.items()) if value and _matches(name, patterns)}
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _digest(facts: dict) -> str:

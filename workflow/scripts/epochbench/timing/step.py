@@ -58,6 +58,15 @@ class Step:
         """Begin anew, from the weights that the network has been given since."""
         self.optimizer.start_over()
 
+    def weights(self) -> list[torch.Tensor]:
+        """Return a copy of the parameters that are trained."""
+        return [parameter.detach().clone() for parameter in trained(self.network).values()]
+
+    def share_moved(self, before: list[torch.Tensor]) -> float:
+        """Return the share of the trained parameter tensors that differ from their earlier copies."""
+        moved = [not torch.equal(old, new) for old, new in zip(before, trained(self.network).values(), strict=True)]
+        return sum(moved) / len(moved)
+
     def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the mean cross-entropy, softmax included, or the mean of the network's own loss."""
         with autocast(self.device, self.precision):

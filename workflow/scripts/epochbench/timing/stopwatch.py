@@ -1,39 +1,44 @@
-"""What is inside the clock and what is not: the warm-up before it, the timed epochs, and when they are enough."""
+"""What is inside the clock and what is not: the timed epochs, what is read around them, and when they are enough.
+
+Every framework is timed by this, in its own interpreter: nothing here imports torch.
+"""
 
 import gc
+import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TextIO
+from typing import Any, Protocol, TextIO
 
-import torch
-from torch import nn
 from tqdm import tqdm
 
-from epochbench.timing import evidence, reference
 from epochbench.timing.device import Device, Elapsed
-from epochbench.timing.failures import plain_network
-from epochbench.timing.load import Batches
 from epochbench.timing.machine import energy, host
 from epochbench.timing.machine.watch import states_together, together
-from epochbench.timing.network import count_parameters, trained
 from epochbench.timing.record import GpuState, GpuWatch
-from epochbench.timing.step import Step
 from epochbench.timing.stopping import enough
 from epochbench.timing.task import Task
 from epochbench.timing.team import Team
 
 
-@dataclass(frozen=True)
-class Warmup:
-    """The first steps: their seconds and losses, and the weights' change after each of the first few.
+class Trains(Protocol):
+    """What is timed: a training step of any framework, which counts the steps that it takes.
 
-    `replay_deviation` is how far a replayed epoch is from its steps, relatively; 0 where an epoch is its steps.
+    `seconds` are those that the host spent in them.
     """
 
-    seconds: list[float]
-    losses: list[float]
-    updates: list[torch.Tensor]
-    replay_deviation: float
+    steps_taken: int
+    images_taken: int
+    seconds: float
+
+    def epoch(self, batches: Sequence) -> Any:
+        """Take a step on every batch; float() reads the last one's loss, which may still be on its way."""
+
+    def weights(self) -> Any:
+        """Return a copy of what is trained."""
+
+    def share_moved(self, before: Any) -> float:
+        """Return the share of the trained parameter tensors that differ from such a copy."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,10 @@ class Timed:
     steps: int
     images: int
     parameters_moved: float
+    peak_memory_bytes: int
     activity: host.Activity
-    gpu_states: tuple[GpuState | None, GpuState | None]
+    gpu_before: GpuState | None
+    gpu_after: GpuState | None
     gpu_energy_joules: float | None
     cpu_energy_joules: float | None
     gpu_watch: GpuWatch | None = None
@@ -59,49 +66,32 @@ class Timed:
         """Return the wall time of each epoch."""
         return [elapsed.wall_seconds for elapsed in self.epochs]
 
-
-def warm_up(task: Task, step: Step, network: nn.Module, batches: Batches, device: Device) -> Warmup:
-    """Take the first steps, each timed by itself; every batch shape is seen, so nothing is compiled later."""
-    count = max(1, task.protocol.warmup_steps)
-    chosen = [index % len(batches) for index in range(count)]
-    if len(batches[-1][1]) != len(batches[0][1]):
-        chosen.append(len(batches) - 1)
-    checked = evidence.steps_to_check(task.cell.batch_size, count, count_parameters(network))
-    checked = min(len(batches), checked)
-    before = reference.weights(network)
-    seconds, losses, updates = [], [], []
-    for number in chosen:
-        images, labels = batches[number]
-        device.start()
-        with plain_network(task.cell, images.shape[1:]):
-            loss = step.take(images, labels)
-        seconds.append(device.stop().wall_seconds)
-        losses.append(float(loss))
-        if len(losses) <= checked:
-            updates.append(reference.weights(network) - before)
-    device.start()
-    replay_deviation = step.ready(batches)
-    seconds.append(device.stop().wall_seconds)
-    return Warmup(seconds, losses, updates, replay_deviation)
+    @property
+    def late_seconds(self) -> float | None:
+        """Return how late an epoch's results were, after its clock: in half of the epochs at most; None if unknown."""
+        late = [elapsed.late_seconds for elapsed in self.epochs]
+        return None if None in late else statistics.median_low(late)
 
 
 def time_epochs(
-    task: Task, team: Team, step: Step, network: nn.Module, batches: Batches, device: Device, console: TextIO | None
+    task: Task, team: Team, step: Trains, batches: Sequence, device: Device, console: TextIO | None
 ) -> Timed:
     """Time epochs until the protocol has enough, while other processes watch the team's accelerators."""
     with device.watched() as watching:
-        timed = _time_epochs(task, team, step, network, batches, device, console)
-    states = zip(*team.gather(timed.gpu_states), strict=True)
+        timed = _time_epochs(task, team, step, batches, device, console)
     return replace(
-        timed, gpu_watch=together(team.gather(watching.seen)), gpu_states=tuple(map(states_together, states))
+        timed,
+        gpu_watch=together(team.gather(watching.seen)),
+        gpu_before=states_together(team.gather(timed.gpu_before)),
+        gpu_after=states_together(team.gather(timed.gpu_after)),
     )
 
 
 def _time_epochs(
-    task: Task, team: Team, step: Step, network: nn.Module, batches: Batches, device: Device, console: TextIO | None
+    task: Task, team: Team, step: Trains, batches: Sequence, device: Device, console: TextIO | None
 ) -> Timed:
     """Time the epochs, with the counters and copies that the gates ask for around them."""
-    weights = [parameter.detach().clone() for parameter in trained(network).values()]
+    weights = step.weights()
     counted = step.steps_taken, step.images_taken, step.seconds
     epochs, losses = [], []
     label = f"{task.cell.cell} run {task.run}"
@@ -134,15 +124,17 @@ def _time_epochs(
         step_seconds=step.seconds - counted[2],
         steps=step.steps_taken - counted[0],
         images=step.images_taken - counted[1],
-        parameters_moved=evidence.share_moved(weights, network),
+        parameters_moved=step.share_moved(weights),
+        peak_memory_bytes=device.peak_memory_bytes(),
         activity=host.activity() - before,
-        gpu_states=(gpu_before, device.gpu_state()),
+        gpu_before=gpu_before,
+        gpu_after=device.gpu_state(),
         gpu_energy_joules=None if None in (joules[0], gpu_joules) else gpu_joules - joules[0],
         cpu_energy_joules=energy.cpu_joules_between(joules[1], energy.cpu_microjoules()),
     )
 
 
-def time_epoch(step: Step, batches: Batches, device: Device) -> tuple[Elapsed, float]:
+def time_epoch(step: Trains, batches: Sequence, device: Device) -> tuple[Elapsed, float]:
     """Time one epoch, every batch once, from an empty queue to an empty queue; return it and its last loss."""
     device.start()
     loss = step.epoch(batches)

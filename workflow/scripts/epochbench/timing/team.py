@@ -1,9 +1,10 @@
 """Who trains together: one process alone, or several that torch.distributed joins."""
 
 import os
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
 T = TypeVar("T")
 
@@ -14,7 +15,7 @@ class Team(Protocol):
     rank: int
     size: int
 
-    def wrap(self, network: nn.Module) -> nn.Module:
+    def wrap(self, network: "nn.Module") -> "nn.Module":
         """Return the network as this team trains it: with its gradients averaged after each backward pass."""
 
     def barrier(self) -> None:
@@ -41,7 +42,7 @@ class Solo(Team):
 
     rank, size = 0, 1
 
-    def wrap(self, network: nn.Module) -> nn.Module:
+    def wrap(self, network: "nn.Module") -> "nn.Module":
         """Return the network itself."""
         return network
 
@@ -67,7 +68,7 @@ class Workers(Team):
         self.rank, self.size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         distributed.init_process_group(backend)
 
-    def wrap(self, network: nn.Module) -> nn.Module:
+    def wrap(self, network: "nn.Module") -> "nn.Module":
         """Return the network with its gradients averaged over the team after each backward pass."""
         from torch.nn.parallel import DistributedDataParallel
 

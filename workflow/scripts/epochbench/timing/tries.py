@@ -1,26 +1,37 @@
 """Time the epochs when the machine is quiet, and once more where it was not."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TextIO
 
-from torch import nn
-
-from epochbench.timing import quiet, stopwatch
+from epochbench.timing import quiet
 from epochbench.timing.calibrate import calibrated
 from epochbench.timing.device import Device
-from epochbench.timing.load import Batches, count_images
-from epochbench.timing.record import Limit, Peaks, Try
-from epochbench.timing.step import Step
+from epochbench.timing.record import GpuState, Limit, Peaks, Try
+from epochbench.timing.stopwatch import Timed
 from epochbench.timing.task import Task
 from epochbench.timing.team import Team
+
+
+@dataclass(frozen=True)
+class Timer:
+    """What is tried: a function that times epochs, of `images` in all, on a card whose state is told.
+
+    `device` is the one that is calibrated just after, opened no earlier than it is asked for.
+    """
+
+    time_epochs: Callable[[], Timed]
+    images: int
+    device: Callable[[], Device]
+    card: Callable[[], GpuState | None]
 
 
 @dataclass(frozen=True)
 class Attempt:
     """One try: the timed epochs, the memory they took, the peaks measured just after them, and what disturbed them."""
 
-    timed: stopwatch.Timed
+    timed: Timed
     peak_memory_bytes: int
     peaks: Peaks
     limit: Limit
@@ -28,9 +39,7 @@ class Attempt:
     noted: Try
 
 
-def time_in_quiet(
-    task: Task, team: Team, step: Step, network: nn.Module, batches: Batches, device: Device, console: TextIO | None
-) -> list[Attempt]:
+def time_in_quiet(task: Task, team: Team, timer: Timer, console: TextIO | None) -> list[Attempt]:
     """Time the epochs until a try is undisturbed or the protocol's tries are used up; the last one counts.
 
     Whether a try is repeated is decided by the first of a team, from the conditions alone.
@@ -44,10 +53,10 @@ def time_in_quiet(
 
     while True:
         # Each of a team waits for its own cores and card.
-        waited = quiet.wait_for_quiet(patience, say, device.gpu_state) if patience > 0 else 0.0
+        waited = quiet.wait_for_quiet(patience, say, timer.card) if patience > 0 else 0.0
         patience -= waited
         waited = max(team.gather(waited))
-        attempt = _attempt(task, team, step, network, batches, device, console)
+        attempt = _attempt(task, team, timer)
         attempts.append(replace(attempt, noted=replace(attempt.noted, waited_seconds=round(waited, 3))))
         again = quiet.is_disturbed(attempt.noted) and len(attempts) < task.protocol.tries
         if not team.decide(again):
@@ -55,25 +64,16 @@ def time_in_quiet(
         say(f"disturbed ({'; '.join(attempt.noted.disturbed_by)}), timed again")
 
 
-def _attempt(
-    task: Task,
-    team: Team,
-    step: Step,
-    network: nn.Module,
-    batches: Batches,
-    device: Device,
-    console: TextIO | None,
-) -> Attempt:
-    timed = stopwatch.time_epochs(task, team, step, network, batches, device, console)
-    peak_memory_bytes = team.total([device.peak_memory_bytes()])[0]
+def _attempt(task: Task, team: Team, timer: Timer) -> Attempt:
+    timed = timer.time_epochs()
+    peak_memory_bytes = team.total([timed.peak_memory_bytes])[0]
     started = time.perf_counter()
-    images = count_images(batches) * team.size
-    peaks, limit = calibrated(task, team, device, images, min(timed.epoch_seconds))
+    peaks, limit = calibrated(task, team, timer.device(), timer.images, min(timed.epoch_seconds))
     seconds = round(time.perf_counter() - started, 3)
     return Attempt(timed, peak_memory_bytes, peaks, limit, seconds, _noted(task, team, timed, peaks))
 
 
-def _noted(task: Task, team: Team, timed: stopwatch.Timed, peaks: Peaks) -> Try:
+def _noted(task: Task, team: Team, timed: Timed, peaks: Peaks) -> Try:
     """Return what the record keeps of a try. Workers are pinned, so that each sees the cores of its own."""
     activity = timed.activity
     # Of the time in which they were counted, which is a little longer than the epochs.

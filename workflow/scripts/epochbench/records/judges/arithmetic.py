@@ -48,7 +48,23 @@ def same_arithmetic(record: Record) -> Verdict:
         return False, "The first steps gave no numbers to compare."
     if not evidence.first_steps:
         return _by_former_constants(record)
-    return _by_rounding(record)
+    passed, said = _by_rounding(record)
+    whole = _whole_epoch(record) if evidence.first_epoch else None
+    return (passed, said) if whole is None or passed is False else (whole[0], f"{said} {whole[1]}")
+
+
+def _whole_epoch(record: Record) -> Verdict | None:
+    """Judge an epoch by the function that is timed; None where rounding alone leaves nothing to compare."""
+    epoch = record.evidence.first_epoch
+    tolerance = _bounds(epoch.expected_loss_deviation, epoch.expected_update_deviation, record.cell.batch_size)
+    if tolerance == _Tolerance(None, None):
+        return None
+    passed = _agrees((epoch.loss_deviation, epoch.update_deviation), tolerance)
+    return passed, (
+        f"A whole epoch of {epoch.steps} steps as it is timed: losses within {_told(epoch.loss_deviation)} (at most "
+        f"{_told(tolerance.loss)}), its update within {_told(epoch.update_deviation)} (at most "
+        f"{_told(tolerance.update)})."
+    )
 
 
 def _by_rounding(record: Record) -> Verdict:
@@ -79,7 +95,10 @@ def _held_still(record: Record) -> str:
 
 
 def _tolerance(step: FirstStep, batch_size: int) -> _Tolerance:
-    loss, update = step.expected_loss_deviation, step.expected_update_deviation
+    return _bounds(step.expected_loss_deviation, step.expected_update_deviation, batch_size)
+
+
+def _bounds(loss: float | None, update: float | None, batch_size: int) -> _Tolerance:
     bound = None if loss is None else ROUNDING_FACTOR * loss + FLIP_IN_LOSS / batch_size + LOSS_RESOLUTION
     if update is None or 2 * update > MAX_UPDATE_DEVIATION:
         return _Tolerance(bound, None)

@@ -1,5 +1,7 @@
 """Whether the clocks agree: wall, device and outer clock, and what stood between them."""
 
+import statistics
+
 from epochbench.records.judges import Verdict
 from epochbench.timing.record import Record
 
@@ -22,12 +24,15 @@ MAX_BETWEEN_STEPS = 0.1
 
 
 def synchronised(record: Record) -> Verdict:
-    """The epochs add up to the time they took, and the device's own events agree with the wall clock."""
+    """The epochs add up to the time they took, results are there when they end, and the device's own events agree."""
     walls, outer = record.timing.epoch_seconds, record.evidence.outer_seconds
     between = record.evidence.between_seconds
     # The host's own time between epochs is known by itself; what waits there for the device is not part of it.
     each = GUESSED_BETWEEN_SECONDS if between is None else BETWEEN_EPOCHS_SECONDS
     took = outer - (between or 0.0)
+    late = record.evidence.late_seconds
+    if late is not None and late > MAX_CLOCK_DISAGREEMENT * statistics.median(walls) + CLOCK_RESOLUTION_SECONDS:
+        return False, f"The results of an epoch came {late:.2g} s after its clock had stopped: it was not waited for."
     if not _agree(sum(walls), took, CLOCK_RESOLUTION_SECONDS + each * len(walls), of=outer):
         return False, f"The epochs add up to {sum(walls):.4g} s, but took {took:.4g} s."
     if record.timing.event_seconds is None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -121,16 +121,19 @@ def _gpu(pynvml, handle, name: str) -> Gpu:
     )
 
 
-def gpu_state(uuid: str | None) -> GpuState | None:
-    """Return what the driver says of one card now; None without NVML, and a field None where it does not tell."""
+def gpu_state(uuid: str | None, own: Collection[int] = ()) -> GpuState | None:
+    """Return what the driver says of one card now; None without NVML, and a field None where it does not tell.
+
+    `own` are the processes there that are ours, by default this one.
+    """
     if uuid is None or not gpus():
         return None
     with _driver() as pynvml:
         handle = told(pynvml, pynvml.nvmlDeviceGetHandleByUUID, uuid) if pynvml else None
-        return None if handle is None else state_of(pynvml, handle, {os.getpid()})
+        return None if handle is None else state_of(pynvml, handle, own or {os.getpid()})
 
 
-def state_of(pynvml: ModuleType, handle: object, own: Container[int]) -> GpuState:
+def state_of(pynvml: ModuleType, handle: object, own: Collection[int]) -> GpuState:
     """Return what NVML says of a card now, a field None where it does not tell; `own` processes are no others.
 
     A part has its card's clocks, and processes of its own.
@@ -154,12 +157,12 @@ def card_of(pynvml: ModuleType, handle: object) -> object:
     return told(pynvml, pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle, handle) or handle
 
 
-def _others(pids: list[int], own: Container[int]) -> int:
+def _others(pids: list[int], own: Collection[int]) -> int:
     """Return how many of the processes on a card are not ours.
 
-    In a container the driver may tell the host's numbers, of which none is known to be ours: then one of them is.
+    In a container the driver may tell the host's numbers, of which none is known to be ours: then as many are.
     """
-    return max(0, len(pids) - max(1, sum(pid in own for pid in pids)))
+    return max(0, len(pids) - (sum(pid in own for pid in pids) or len(own)))
 
 
 def told(pynvml: ModuleType, ask: Callable, *arguments: object) -> Any:

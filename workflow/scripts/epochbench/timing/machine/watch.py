@@ -12,7 +12,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from statistics import median
 from types import ModuleType
@@ -36,10 +36,13 @@ class Watching:
 
 
 @contextlib.contextmanager
-def watched(uuid: str | None) -> Iterator[Watching]:
-    """Watch a card for a while, from another process. Where nobody can, `seen` stays None."""
+def watched(uuid: str | None, own: Collection[int] = ()) -> Iterator[Watching]:
+    """Watch a card for a while, from another process. Where nobody can, `seen` stays None.
+
+    `own` are the processes there that are ours, by default this one.
+    """
     watching = Watching()
-    watcher = None if uuid is None else _started(uuid)
+    watcher = None if uuid is None else _started(uuid, own or {os.getpid()})
     try:
         yield watching
     finally:
@@ -47,9 +50,9 @@ def watched(uuid: str | None) -> Iterator[Watching]:
             watching.seen = _answer(watcher)
 
 
-def _started(uuid: str) -> subprocess.Popen | None:
+def _started(uuid: str, own: Collection[int]) -> subprocess.Popen | None:
     """Start the process that watches and wait until it has looked once; None where it cannot."""
-    command = [sys.executable, "-m", "epochbench.timing.machine.watch", uuid, str(os.getpid())]
+    command = [sys.executable, "-m", "epochbench.timing.machine.watch", uuid, *map(str, own)]
     paths = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
@@ -73,30 +76,31 @@ def _answer(watcher: subprocess.Popen) -> GpuWatch | None:
         return None
 
 
-def main(uuid: str, owner: str) -> None:
+def main(uuid: str, *owners: str) -> None:
     """Be the process that watches: look until the input ends, then write what was seen."""
+    own = set(map(int, owners))
     import pynvml
 
     pynvml.nvmlInit()
     handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
     card = card_of(pynvml, handle)
-    looks, began = [look(pynvml, handle, int(owner))], time.monotonic()
+    looks, began = [look(pynvml, handle, own)], time.monotonic()
     before = violations(pynvml, card)
     print(READY, flush=True)
     while not select.select([sys.stdin], [], [], LOOK_EVERY_SECONDS)[0]:
-        looks.append(look(pynvml, handle, int(owner)))
+        looks.append(look(pynvml, handle, own))
     after, seconds = violations(pynvml, card), time.monotonic() - began
     most = told(pynvml, pynvml.nvmlDeviceGetMaxClockInfo, card, pynvml.NVML_CLOCK_SM)
     # The first look was before the clock started.
     print(json.dumps(to_dict(summarised(looks[1:] or looks, most, seconds, _between(before, after)))))
 
 
-def look(pynvml: ModuleType, handle: object, owner: int) -> tuple[GpuState, float | None, bool]:
+def look(pynvml: ModuleType, handle: object, own: Collection[int]) -> tuple[GpuState, float | None, bool]:
     """Return the card's state now, the watts that it takes, and whether it says that it is idle."""
     milliwatts = told(pynvml, pynvml.nvmlDeviceGetPowerUsage, handle)
     reasons = told(pynvml, pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, card_of(pynvml, handle)) or 0
     idle = bool(reasons & pynvml.nvmlClocksThrottleReasonGpuIdle)
-    return state_of(pynvml, handle, {owner}), None if milliwatts is None else milliwatts / 1000, idle
+    return state_of(pynvml, handle, own), None if milliwatts is None else milliwatts / 1000, idle
 
 
 def violations(pynvml: ModuleType, handle: object) -> dict[str, float] | None:

@@ -1,0 +1,261 @@
+"""Other frameworks as cells: one more is one file, what breaks it is noticed, and none needs torch in its process."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from support import REPOSITORY
+
+from epochbench.columns import contradictions
+from epochbench.timing import frameworks
+from epochbench.timing.cell import Cell
+from epochbench.timing.frameworks.environments import interpreter_of
+
+NUMPY = (Path(__file__).parent / "numpy_training.py").read_text()
+SGD = "self.momenta[place] = self.momentum * self.momenta[place] + gradient"
+TRAIN = "        loss, gradients = self.gradients(*self.batches[number])\n"
+ROUNDED = """def product(left, right):
+    def rounded(values):
+        whole = np.ascontiguousarray(values, np.float32).view(np.int32)
+        return ((whole + (1 << {dropped} - 1)) & -(1 << {dropped})).view(np.float32)
+
+    return rounded(left) @ rounded(right)
+"""
+PLAIN_PRODUCT = "def product(left, right):\n    return left @ right\n"
+SKIPPED = TRAIN + "        if number == {number}:\n            return loss\n"
+# By the framework's name: what is broken in it, and the gate that must notice.
+SABOTAGE = {
+    "dropped-step": (TRAIN, SKIPPED.format(number=2), "same arithmetic"),
+    "dropped-last-step": (TRAIN, SKIPPED.format(number=4), "same arithmetic"),
+    "no-waiting": ("        self.queue.submit(lambda: None).result()\n", "        pass\n", "synchronised"),
+    "tf32-in-fp32": (PLAIN_PRODUCT, ROUNDED.format(dropped=13), "same arithmetic"),
+    "bf16-in-fp32": (PLAIN_PRODUCT, ROUNDED.format(dropped=16), "same arithmetic"),
+    "wrong-rate": ("np.float32(self.rate)", "np.float32(1.02 * self.rate)", "same arithmetic"),
+    "no-momentum": (SGD, "self.momenta[place] = gradient", "same arithmetic"),
+    "another-batch": ("(*self.batches[number])", "(*self.batches[number - 1])", "same arithmetic"),
+}
+# An epoch at once that forgets a step.
+AT_ONCE = """    def epoch(self):
+        return [self.step(number) for number in range(len(self.batches))][1:]
+
+    def read(self, losses):
+        return np.float64([each.result() for each in losses] if isinstance(losses, list) else losses.result())
+"""
+HONEST_READ = "    def read(self, losses):\n        return np.float64(losses.result())\n"
+SABOTAGE["forgotten-step"] = (HONEST_READ, AT_ONCE, "work done")
+RUN = """
+import json, sys
+from epochbench.documents import to_dict
+from epochbench.errors import BenchmarkError
+from epochbench.timing.cell import Cell
+from epochbench.timing.process import prepare
+from epochbench.timing.protocol import Protocol
+threads = prepare(Cell("a", "cpu", threads=1))
+from epochbench.records.gates import judged
+from epochbench.records.store import read_record, write_record
+from epochbench.timing import calibrate
+from epochbench.timing.record import Peaks
+from epochbench.timing.run import run_cell
+from epochbench.timing.task import Task
+# No peak is measured here: beside other tests it would be too low, and a right epoch faster than it allows.
+calibrate.calibrate = lambda *_: Peaks({"fp32": 1e15, "bf16": 1e15}, 1e15, 1e15)
+found = {}
+for row, epochs in json.loads(sys.argv[2]):
+    protocol = Protocol(warmup_steps=3, min_epochs=epochs, max_epochs=epochs, min_steps=0, min_seconds=0.0)
+    cell = Cell(**{"cell": "a", "device": "cpu", "batch_size": 100, "threads": 1} | row)
+    try:
+        record = judged(run_cell(Task(cell, 1, protocol, sys.argv[1], threads)))
+        write_record("run-1.json", record)
+        found[cell.framework] = to_dict(read_record("run-1.json"))
+    except BenchmarkError as error:
+        found[cell.framework] = str(error)
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    """A copy of the package and its schemas, to be added to."""
+    folder = tmp_path_factory.mktemp("house")
+    for name in ("scripts", "schemas"):
+        shutil.copytree(REPOSITORY / "workflow" / name, folder / "workflow" / name)
+    return folder / "workflow" / "scripts" / "epochbench"
+
+
+def add(house, name, text):
+    """Add a framework to the copy: one file."""
+    (house / "timing" / "frameworks" / f"{name.replace('-', '_')}.py").write_text(text)
+
+
+def train(house, manifest, rows, **environment):
+    """Train rows of a sheet, each with a number of epochs; return each framework's record, or what was refused."""
+    path = {"PYTHONPATH": str(house.parent)}
+    command = [sys.executable, "-c", RUN, manifest, json.dumps(rows)]
+    folder = house.parents[2]
+    done = subprocess.run(
+        command, env=os.environ | path | environment, cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def fired(record):
+    """Return the gates that fired; quiet depends on the machine under the tests, and is proved by itself."""
+    assert isinstance(record, dict), record
+    return {gate["gate"] for gate in record["gates"] if gate["passed"] is False} - {"quiet"}
+
+
+def broken(text, old, new):
+    assert old in text
+    return text.replace(old, new)
+
+
+@pytest.fixture(scope="module")
+def records(house, manifest):
+    """The records of NumPy as a framework, honest and in every way broken, trained one after the other."""
+    add(house, "numpy-honest", NUMPY)
+    for name, (old, new, _) in SABOTAGE.items():
+        add(house, name, broken(NUMPY, old, new))
+    rows = [({"framework": "numpy-honest"}, 25), *(({"framework": name}, 2) for name in SABOTAGE)]
+    return train(house, manifest, rows)
+
+
+def test_one_more_framework_is_one_file_and_passes_every_gate(records):
+    record = records["numpy-honest"]
+    assert fired(record) == set()
+    judged = {gate["gate"]: gate["passed"] for gate in record["gates"]}
+    assert (judged["it learned"], judged["synchronised"], judged["same arithmetic"]) == (True, True, True)
+    assert record["evidence"]["first_epoch"]["steps"] == 5
+    assert {"numpy", "Python"} <= set(record["stack"]["facts"])
+    assert "torch" not in record["stack"]["facts"]
+
+
+@pytest.mark.parametrize(("name", "gate"), [(name, gate) for name, (_, _, gate) in SABOTAGE.items()])
+def test_sabotage_in_another_framework_is_noticed(records, name, gate):
+    assert gate in fired(records[name])
+
+
+def test_results_that_come_after_the_clock_are_told(records):
+    said = {gate["gate"]: gate["sentence"] for gate in records["no-waiting"]["gates"]}["synchronised"]
+    assert "after its clock had stopped" in said
+    assert records["numpy-honest"]["evidence"]["late_seconds"] < records["no-waiting"]["evidence"]["late_seconds"]
+
+
+FAILURES = {
+    "out-of-memory": ("    def step(self, number):\n", "    def step(self, number):\n        raise MemoryError\n"),
+    "dies": (
+        "    def step(self, number):\n",
+        "    def step(self, number):\n        import os; os.kill(os.getpid(), 9)\n",
+    ),
+    "too-old": ('"numpy": "1.26"', '"numpy": "99.1"'),
+    "missing": ('{"numpy": "1.26"}', '{"no-such-package": "1"}'),
+    "buggy": ("    def step(self, number):\n", "    def step(self, number):\n        1 / 0\n"),
+}
+WORDS = {
+    "out-of-memory": "cell 'a': out of memory in framework out-of-memory with batch_size 100 (MemoryError: ",
+    "dies": "was ended by SIGKILL; perhaps the memory was full",
+    "too-old": "is too old, it needs 99.1 or later",
+    "missing": "cell 'a': framework missing is not installed",
+    "buggy": "cell 'a': framework buggy failed (ZeroDivisionError: division by zero)",
+}
+
+
+@pytest.fixture(scope="module")
+def refusals(house, manifest):
+    """What is said of frameworks that fail, each after the other in one process."""
+    for name, (old, new) in FAILURES.items():
+        add(house, name, broken(NUMPY, old, new))
+    return train(house, manifest, [({"framework": name}, 1) for name in FAILURES])
+
+
+@pytest.mark.fault("hardware", "refused")
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_framework_that_fails_says_so_in_one_line_and_the_next_goes_on(refusals, name):
+    assert WORDS[name] in refusals[name]
+    assert "\n" not in refusals[name]
+
+
+@pytest.mark.fault("hardware", "refused")
+def test_an_interpreter_that_cannot_be_started_is_named(house, manifest, tmp_path):
+    add(house, "numpy-honest", NUMPY)
+    interpreter = tmp_path / "numpy-honest" / "bin" / "python"
+    interpreter.parent.mkdir(parents=True)
+    interpreter.write_text("no program")
+    interpreter.chmod(0o755)
+    said = train(house, manifest, [({"framework": "numpy-honest"}, 1)], EPOCHBENCH_FRAMEWORKS=str(tmp_path))
+    assert f"cell 'a': {interpreter}, the interpreter of framework numpy-honest, cannot be" in said["numpy-honest"]
+
+
+WITHOUT_TORCH = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in ("torch", "scipy", "jsonschema", "pandas"):
+            raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, Blocked())
+from epochbench.timing.frameworks import worker
+"""
+
+
+def test_a_frameworks_process_needs_no_torch(house, manifest, tmp_path):
+    add(house, "numpy-honest", NUMPY)
+    code = WITHOUT_TORCH + textwrap.dedent("""
+    import json
+    from pathlib import Path
+    import numpy as np
+    from safetensors.numpy import save_file
+    from epochbench.timing.cell import Cell
+    from epochbench.timing.protocol import Protocol
+    from epochbench.timing.task import Task
+    protocol = Protocol(warmup_steps=1, min_epochs=1, max_epochs=1, min_steps=0, min_seconds=0.0)
+    cell = Cell("a", "cpu", framework="numpy-honest", batch_size=250)
+    session = worker.Session(Task(cell, 1, protocol, sys.argv[1], 1))
+    session.open()
+    shapes = [(16, 3, 5, 5), (16,), (8, 16, 5, 5), (8,), (120, 200), (120,), (84, 120), (84,), (10, 84), (10,)]
+    random = np.random.default_rng(0)
+    weights = {f"w{n}": 0.1 * random.standard_normal(shape, np.float32) for n, shape in enumerate(shapes)}
+    path = f"{sys.argv[2]}/first.safetensors"
+    save_file(weights, path)
+    session.load(list(weights))
+    session.warm_up(path, 1, sys.argv[2])
+    session.whole_epoch(path, f"{sys.argv[2]}/epoch.safetensors")
+    timed = session.time_epochs([])
+    session.finish(f"{sys.argv[2]}/last.safetensors")
+    print(json.dumps(timed["steps"]), "torch" in sys.modules)
+    """)
+    command = [sys.executable, "-c", code, manifest, str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(house.parent)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["2", "False"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"framework": "jax"}, "execution eager is not one of framework jax's on a CPU: compile or epoch_graph"),
+        ({"framework": "jax", "precision": "tf32"}, "precision tf32 is not one of framework jax's on a CPU"),
+        ({"framework": "keras"}, "memory_format contiguous is not one of framework keras's on a CPU: channels_last"),
+        ({"framework": "jax", "model": "resnet18"}, "model resnet18 is not one of framework jax's on a CPU: lenet"),
+        ({"framework": "jax", "processes": 2}, "processes 2 is not one of framework jax's on a CPU: 1"),
+        (
+            {"framework": "jax", "micro_batch": 10},
+            "micro_batch 10 is not one of framework jax's on a CPU: an empty field",
+        ),
+    ],
+)
+def test_a_row_asks_a_framework_for_no_more_than_it_declares(columns, words):
+    cell = Cell(**{"cell": "a", "device": "cpu"} | columns)
+    assert any(reason.startswith(words) for reason in contradictions(cell))
+
+
+def test_what_frameworks_there_are_is_read_from_their_files():
+    assert frameworks.names() == ("torch", "jax", "keras", "keras-jax")
+    assert frameworks.environment("keras-jax") == "jax"
+    assert set(frameworks.packages("keras")) == {"keras", "tensorflow"}

@@ -1,0 +1,89 @@
+"""The other end of worker.py: a framework's process as the job sees it."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from epochbench.documents import to_dict
+from epochbench.errors import BenchmarkError
+from epochbench.timing.frameworks.environments import needed_interpreter
+from epochbench.timing.task import Task
+
+SCRIPTS = Path(__file__).parents[3]
+# Until a process that was told that there is nothing more has ended.
+PATIENCE_SECONDS = 20
+
+
+class Client:
+    """A framework's process, to be asked for one thing after another."""
+
+    def __init__(self, task: Task, process: subprocess.Popen, interpreter: Path):
+        self.cell, self.process, self.interpreter = task.cell, process, interpreter
+
+    def ask(self, do: str, **values: object) -> dict:
+        """Have something done and return the answer. Raises BenchmarkError with what the process says, or that it died.
+
+        The methods of worker.Session are what can be asked for.
+        """
+        self._tell({"do": do, **values})
+        line = self.process.stdout.readline()
+        if not line.endswith("\n"):
+            raise BenchmarkError(self._died())
+        answer = json.loads(line)
+        if "error" in answer:
+            raise BenchmarkError(answer["error"])
+        return answer
+
+    def _tell(self, document: dict) -> None:
+        with contextlib.suppress(BrokenPipeError):  # then there is no answer either
+            self.process.stdin.write(json.dumps(document) + "\n")
+            self.process.stdin.flush()
+
+    def _died(self) -> str:
+        code = self.process.wait()
+        try:
+            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        except ValueError:
+            how = f"was ended by signal {-code}"
+        why = "; perhaps the memory was full" if code == -signal.SIGKILL else ""
+        return (
+            f"cell '{self.cell.cell}': the process of framework {self.cell.framework} ({self.interpreter}) {how}{why}; "
+            "what it said stands in the log above"
+        )
+
+
+@contextlib.contextmanager
+def started(task: Task) -> Iterator[Client]:
+    """Start the process of a cell's framework for a while.
+
+    Raises BenchmarkError where the framework is not installed, or where its interpreter cannot be started.
+    """
+    cell = task.cell
+    try:
+        interpreter = needed_interpreter(cell.framework)
+    except BenchmarkError as error:
+        raise BenchmarkError(f"cell '{cell.cell}': {error}") from None
+    command = [str(interpreter), "-m", "epochbench.timing.frameworks.worker"]
+    environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    try:
+        process = subprocess.Popen(command, env=environment, text=True, **pipes)
+    except OSError as error:
+        raise BenchmarkError(
+            f"cell '{cell.cell}': {interpreter}, the interpreter of framework {cell.framework}, cannot be started "
+            f"({error.strerror}); run make frameworks"
+        ) from error
+    try:
+        client = Client(task, process, interpreter)
+        client._tell(to_dict(task))
+        yield client
+        process.stdin.close()
+        process.wait(PATIENCE_SECONDS)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
