@@ -14,7 +14,6 @@ from support import REPOSITORY
 from epochbench.columns import contradictions
 from epochbench.timing import frameworks
 from epochbench.timing.cell import Cell
-from epochbench.timing.frameworks.environments import interpreter_of
 
 NUMPY = (Path(__file__).parent / "numpy_training.py").read_text()
 SGD = "self.momenta[place] = self.momentum * self.momenta[place] + gradient"
@@ -146,15 +145,13 @@ def test_results_that_come_after_the_clock_are_told(records):
     assert records["numpy-honest"]["evidence"]["late_seconds"] < records["no-waiting"]["evidence"]["late_seconds"]
 
 
+STEP = "    def step(self, number):\n"
 FAILURES = {
-    "out-of-memory": ("    def step(self, number):\n", "    def step(self, number):\n        raise MemoryError\n"),
-    "dies": (
-        "    def step(self, number):\n",
-        "    def step(self, number):\n        import os; os.kill(os.getpid(), 9)\n",
-    ),
+    "out-of-memory": (STEP, f"{STEP}        raise MemoryError\n"),
+    "dies": (STEP, f"{STEP}        import os; os.kill(os.getpid(), 9)\n"),
     "too-old": ('"numpy": "1.26"', '"numpy": "99.1"'),
     "missing": ('{"numpy": "1.26"}', '{"no-such-package": "1"}'),
-    "buggy": ("    def step(self, number):\n", "    def step(self, number):\n        1 / 0\n"),
+    "buggy": (STEP, f"{STEP}        1 / 0\n"),
 }
 WORDS = {
     "out-of-memory": "cell 'a': out of memory in framework out-of-memory with batch_size 100 (MemoryError: ",
