@@ -17,7 +17,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick try open test test-all test-faults report export compare history board board-check cluster lint audit format dry-run clean requirements release-check rulegraph
+.PHONY: help run quick try frameworks open test test-all test-faults report export compare history board board-check cluster lint audit format dry-run clean requirements release-check rulegraph
 
 help:  ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -39,6 +39,12 @@ try: $(READY)  ## Time a network of your own: make try MODEL=mine.py:network (do
 	@mkdir -p $(TRY)
 	$(BIN)snakemake --cores $(CORES) --directory $(TRY) --configfile config/try.yaml $(ARGS) \
 		--config "columns={model: '$(MODEL)', batch_size: $(BATCH)}" $(CONFIG)
+
+# Some of them, such as FRAMEWORKS="jax keras"; none named means all. CUDA=1 and CUDA=0 insist, else a driver decides.
+FRAMEWORKS ?=
+CUDA ?= auto
+frameworks:  ## Set up JAX and Keras in .frameworks, for the cells that name them (docs/frameworks.md)
+	@PYTHON="$(PYTHON)" CUDA="$(CUDA)" sh workflow/frameworks.sh .frameworks $(FRAMEWORKS)
 
 PAGE = results/report/index.html
 open:  ## Open the page in a browser
@@ -108,9 +114,11 @@ clean:  ## Remove results and Snakemake's own files; the set-up stays
 	rm -rf .snakemake
 	find results -mindepth 1 -not -name README.md -delete
 
-requirements:  ## Pin requirements.in anew, with hashes, and derive conda's environments from it (needs uv)
-	$(or $(wildcard $(BIN)uv),uv) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
-		requirements.in -o requirements.txt
+# Each list of names and its pins: everything that runs the workflow, and the environments of the frameworks.
+LISTS = requirements.in $(wildcard workflow/envs/frameworks/*.in)
+requirements:  ## Pin requirements.in and the frameworks' lists anew, with hashes, and derive conda's environments (needs uv)
+	for list in $(LISTS); do $(or $(wildcard $(BIN)uv),uv) pip compile --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --quiet "$$list" -o "$${list%.in}.txt" || exit; done
 	$(PYTHON) workflow/envs/derive.py .
 
 $(VENV)/.ready: requirements.txt workflow/setup.sh workflow/uv_install.py

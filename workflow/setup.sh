@@ -131,7 +131,7 @@ if [ -n "$torch_index" ]; then
     echo "setup: torch and torchvision come from $torch_index, in the pinned versions, but not checked against a pinned hash"
 else
     cp "$requirements" "$folder/pins.txt"
-    if [ "$(uname)" = Linux ] && grep -q '^nvidia-cublas' "$requirements" &&
+    if [ "$(uname)" = Linux ] && grep -q '^nvidia-cublas==' "$requirements" && grep -q '^torch==' "$requirements" &&
         ! ls /proc/driver/nvidia/version /dev/nvidiactl /dev/dxg >/dev/null 2>&1; then
         echo "setup: no NVIDIA driver is found; without CUDA it is some gigabytes less: make run TORCH_INDEX=... (README says which)"
     fi

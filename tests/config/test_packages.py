@@ -11,6 +11,8 @@ import uv
 import yaml
 from support import REPOSITORY
 
+from epochbench.timing.frameworks.environments import environments
+
 
 @pytest.fixture(scope="module")
 def derive():
@@ -51,9 +53,34 @@ def test_conda_gets_every_package_and_no_kind_of_job_gets_a_tool_of_the_tests(de
         derive.packages("numpy # trian")
 
 
-def test_every_package_is_pinned_with_hashes_and_no_address():
-    text = (REPOSITORY / "requirements.txt").read_text()
-    assert named() <= set(pins())
+FRAMEWORKS = REPOSITORY / "workflow/envs/frameworks"
+LISTS = sorted(FRAMEWORKS.glob("*.in"))
+
+
+def test_condas_environments_of_frameworks_are_derived_from_their_lists(derive):
+    lists = derive.named_frameworks(REPOSITORY)
+    assert [path.stem for path in lists] == sorted(path.stem for path in FRAMEWORKS.glob("*.yaml"))
+    for path in lists:
+        text = path.with_suffix(".yaml").read_text()
+        expected = derive.derived_framework(path.stem, path.read_text(), path.with_suffix(".txt").read_text())
+        assert text == expected, f"{path.stem}.yaml: run make requirements"
+        assert "python >=3.11" in yaml.safe_load(text)["dependencies"]
+
+
+def test_every_framework_has_pins_and_what_its_process_imports():
+    for environment in environments():
+        assert (FRAMEWORKS / f"{environment}.txt").exists()
+    for path in LISTS:
+        text = path.read_text()
+        known = {re.split(r"[ ;\[]", line)[0] for line in text.splitlines() if not line.startswith("#")}
+        assert {"numpy", "nvidia-ml-py", "psutil", "safetensors", "tqdm", "uv"} <= known
+        assert known <= set(re.findall(r"^([a-z0-9-]+)==", path.with_suffix(".txt").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", *(f"workflow/envs/frameworks/{path.stem}.txt" for path in LISTS)])
+def test_every_package_is_pinned_with_hashes_and_no_address(name):
+    text = (REPOSITORY / name).read_text()
+    assert named() <= set(pins()) or name != "requirements.txt"
     blocks = re.split(r"\n(?=[a-z0-9-]+==)", text.strip())
     assert all("--hash=sha256:" in block for block in blocks)
     assert "index-url" not in text
@@ -84,23 +111,45 @@ def test_every_import_of_the_package_is_a_named_package():
 # Pins that have no wheel: README says that Python 3.14 needs a compiler for now. The other one is Python alone.
 BUILT = {"3.11": ["connection-pool"], "3.12": ["connection-pool"], "3.13": ["connection-pool"],
          "3.14": ["connection-pool", "immutables"]}  # fmt: skip
+SYSTEMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin")
 
 
 @pytest.mark.deep
 @pytest.mark.parametrize("version", BUILT)
-@pytest.mark.parametrize("system", ["x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin"])
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_the_pins_can_be_installed_where_readme_says(tmp_path, version, system):
-    built = [word for name in BUILT[version] for word in ("--no-binary", name)]
+    resolve(tmp_path, "requirements.txt", version, system, BUILT[version], packages=100)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(
+    ("name", "system"),
+    [
+        (path.stem, system)
+        for path in LISTS
+        for system in SYSTEMS
+        if not (path.stem.endswith("-cuda") and "darwin" in system)
+    ],
+)
+def test_the_frameworks_pins_can_be_installed_where_their_page_says(tmp_path, name, system):
+    bound = re.search(r"^# python < 3\.(\d+)$", (FRAMEWORKS / f"{name}.in").read_text(), re.MULTILINE)
+    for minor in (11, int(bound[1]) - 1 if bound else 14):
+        resolve(tmp_path, f"workflow/envs/frameworks/{name}.txt", f"3.{minor}", system, packages=20)
+
+
+def resolve(tmp_path, pins, version, system, built=(), packages=1):
+    """Have uv say that it would install pins for a Python and a system, at least so many packages."""
+    built = [word for name in built for word in ("--no-binary", name)]
     # As in a set-up, from the index that pip is configured for; nothing is installed.
     outcome = subprocess.run(
         [sys.executable, "workflow/uv_install.py", uv.find_uv_bin(), "--python", sys.executable, "--dry-run",
          "--target", tmp_path / "nothing",
          "--python-version", version, "--python-platform", system, "--only-binary", ":all:", *built,
-         "--require-hashes", "-r", "requirements.txt"],
+         "--require-hashes", "-r", pins],
         env=os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"},
         cwd=REPOSITORY, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if re.search("error sending request|Failed to fetch", outcome.stderr):
         pytest.skip(f"no index can be reached: {outcome.stderr.splitlines()[-1]}")
     assert outcome.returncode == 0, outcome.stderr
-    assert re.search(r"Would install \d{3} packages", outcome.stderr)
+    assert int(re.search(r"Would install (\d+) packages", outcome.stderr)[1]) >= packages

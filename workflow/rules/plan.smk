@@ -8,6 +8,8 @@ import functools
 import json
 import random
 
+from snakemake.settings.types import DeploymentMethod
+
 from epochbench import datasets, foreign
 from epochbench.config import protocol, resolve_config
 from epochbench.errors import BenchmarkError
@@ -16,6 +18,7 @@ from epochbench.shard.provenance import code_digest as sharding_digest
 from epochbench.sheets import read_cells, read_labels
 from epochbench.timing import provenance, stack
 from epochbench.timing.devices import accelerators, lacking, unseen
+from epochbench.timing.frameworks import TORCH, environments
 
 try:
     # A job of a storage's starts before that brings the files of users.
@@ -27,6 +30,7 @@ try:
         )
     }
     LABELS = read_labels(config["cells"])
+    environments.name_interpreters(config["frameworks"]["interpreters"])
 except BenchmarkError as mistake:
     # The traceback of the check would bury the lines that matter.
     raise WorkflowError(str(mistake)) from None
@@ -96,6 +100,8 @@ def why_left_out(cell):
 
     On a cluster nobody knows the job's processor beforehand: it would fail there, or imitate bf16 many times slower.
     """
+    if why := why_framework_missing(cell):
+        return why
     if cell.execution == "epoch_graph" and config["dataset"]["residency"] == "host":
         return "an epoch's graph keeps its batches on the device, and dataset.residency is host"
     choice = config["devices"]["cpu_bf16"]
@@ -106,6 +112,33 @@ def why_left_out(cell):
     if not runs_here():
         return "jobs go to a cluster, and devices.cpu_bf16 is not require"
     return lacking(cell)
+
+
+def why_framework_missing(cell):
+    """Return in words why a cell's framework cannot train where jobs run, None where it can or the config insists."""
+    if cell.framework == TORCH or config["frameworks"]["when_missing"] == "fail":
+        return None
+    if CARRIED:
+        return (
+            "jobs share no file system with this machine, so nobody knows whether they find "
+            f"{cell.framework}; frameworks.when_missing: fail insists"
+        )
+    return missing_framework(cell.framework, cell.device)
+
+
+@functools.cache
+def missing_framework(framework, device):
+    """Return in words why a framework cannot train where jobs run, None where it can, looking only once.
+
+    Jobs of a cluster see the same folders. In an environment of conda's they have another Python than this process.
+    """
+    return environments.why_missing(framework, device, beside=not conda_is_used())
+
+
+def conda_is_used():
+    """Tell whether jobs run in environments of conda's."""
+    methods = workflow.deployment_settings.deployment_method
+    return DeploymentMethod.CONDA in methods
 
 
 def planned_cells():
@@ -189,8 +222,14 @@ def places_of_report(wildcards=None):
 
 def notes_on_devices(wildcards=None):
     """Return a word on the cells that are left out."""
-    skipped = {cell.cell: why_left_out(cell) for cell in cells_of_devices()}
-    left_out = [f"{name} was left out: {why}." for name, why in skipped.items() if why]
+    skipped = {}
+    for cell in cells_of_devices():
+        skipped.setdefault(why_left_out(cell), []).append(cell.cell)
+    left_out = [
+        f"{', '.join(names)} {'was' if len(names) == 1 else 'were'} left out: {why}."
+        for why, names in skipped.items()
+        if why
+    ]
     return [*left_out, *notes_on_gpu()]
 
 
@@ -294,6 +333,20 @@ def machine_fingerprint(wildcards):
 def stack_of_jobs(wildcards):
     """Another torch, Python or driver makes records stale; a cluster's nodes are not known beforehand."""
     return stack.installed_stack() if runs_here() else "cluster"
+
+
+def stack_of_cell(wildcards):
+    """The same for a cell, and of another framework than torch whatever lies in its environment."""
+    framework = cell_of(wildcards).framework
+    if framework == TORCH or not runs_here():
+        return stack_of_jobs(wildcards)
+    return [stack_of_jobs(wildcards), versions_of_framework(framework)]
+
+
+@functools.cache
+def versions_of_framework(framework):
+    """Return what lies in a framework's environment, looking only once."""
+    return environments.installed(framework)
 
 
 def timing_priority(wildcards):

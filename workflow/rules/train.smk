@@ -94,7 +94,7 @@ rule train_cpu:
         protocol=settings_of_protocol(),
         code=code_of_cell,
         machine=machine_fingerprint,
-        stack=stack_of_jobs,
+        stack=stack_of_cell,
         plan=plan_of_jobs,
     message:
         "train: {wildcards.cell}, run {wildcards.run}"

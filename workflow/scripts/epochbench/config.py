@@ -12,6 +12,7 @@ from epochbench.files import is_url
 from epochbench.schemas import explain, load_schema, mistakes, with_defaults
 from epochbench.sheets import parse_cells, parse_published
 from epochbench.timing.cell import Cell, is_imported
+from epochbench.timing.frameworks.environments import environments
 from epochbench.timing.protocol import PLAIN_SGD, Protocol
 
 # Keys of the config that name a sheet.
@@ -37,6 +38,7 @@ def resolve_config(config: dict, home: str | Path = ".", files_here: bool = True
         problems = _check_dataset(resolved["dataset"]) + _check_timing(resolved["timing"])
         problems += _check_sheets(resolved, files_here)
         problems += _missing_files("results.import", resolved["results"]["import"])
+        problems += _check_interpreters(resolved["frameworks"]["interpreters"])
     if problems:
         raise BenchmarkError("The config has mistakes; nothing was run:\n  " + "\n  ".join(problems))
     return resolved
@@ -82,6 +84,17 @@ def _check_dataset(dataset: dict) -> list[str]:
     elif dataset["source"] == "folder" and not _is_folder(path):
         problems.append(f"dataset.folder.path: there is no folder '{path}'")
     return problems
+
+
+def _check_interpreters(interpreters: dict[str, str]) -> list[str]:
+    """Return a line for each name that is no environment's; whether the interpreter is there is told with its cells."""
+    there = environments()
+    known = "; ".join(f"{name} ({', '.join(frameworks)})" for name, frameworks in there.items()) or "none"
+    return [
+        f"frameworks.interpreters.{name}: no framework lives in an environment of that name; there are {known}"
+        for name in interpreters
+        if name not in there
+    ]
 
 
 def _missing_files(key: str, paths: list[str]) -> list[str]:

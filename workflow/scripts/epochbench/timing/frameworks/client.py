@@ -11,7 +11,7 @@ from typing import TextIO
 
 from epochbench.documents import to_dict
 from epochbench.errors import BenchmarkError
-from epochbench.timing.frameworks.environments import interpreter_of
+from epochbench.timing.frameworks.environments import needed_interpreter
 from epochbench.timing.task import Task
 
 SCRIPTS = Path(__file__).parents[3]
@@ -63,12 +63,11 @@ def started(task: Task, console: TextIO | None = None) -> Iterator[Client]:
 
     Raises BenchmarkError where the framework is not installed, or where its interpreter cannot be started.
     """
-    cell, interpreter = task.cell, interpreter_of(task.cell.framework)
-    if interpreter is None:
-        raise BenchmarkError(
-            f"cell '{cell.cell}': framework {cell.framework} is not installed; run make frameworks, or leave its cells "
-            "out of the sheet"
-        )
+    cell = task.cell
+    try:
+        interpreter = needed_interpreter(cell.framework)
+    except BenchmarkError as error:
+        raise BenchmarkError(f"cell '{cell.cell}': {error}") from None
     command = [str(interpreter), "-m", "epochbench.timing.frameworks.worker"]
     paths = [str(SCRIPTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
