@@ -1,17 +1,16 @@
-"""Would another tool train the same epoch faster on these cores?
+"""Would another framework train the same epoch faster here, and do our cells time it as a script of its own does?
 
-The reference, the best fp32 cell and, where the processor computes in bf16, that one, against Keras 3 on TensorFlow in
-graph mode and against JAX, all from fresh processes that take turns, on the same full-size stand-in. Every process may
-use every core and keeps its freed memory (the peers through GLIBC_TUNABLES). The peers' last loss is printed so that
-nobody need believe that they trained. Each peer has a virtual environment of its own, pinned with hashes in peers/; the
-first run installs both, about 1 GB, and later ones use them again.
+The cells of config/frameworks.tsv whose framework and device are here, fresh processes that take turns, on the same
+full-size stand-in. Beside those that do what one of the plain scripts in peers/ does, that script runs in turn, in the
+same interpreter: without our harness, gates or process.
 
-Bars: the best fp32 cell no slower than Keras 3 on TensorFlow, aim 1.2 times faster; the best cell of any precision at
-least 1.15 times faster, aim 1.5.
+Bars: a cell within 3 % of its plain script; the best fp32 cell of torch at least 1.15 times as fast as the best of
+every other framework with the same allocator, or this says who is faster; the losses of the first 50 steps within 1e-4.
 
-Usage: python benchmarks/peers.py [ROUNDS] [ENVIRONMENTS], by default 3 and .venv-peers
+Usage: python benchmarks/peers.py [--rounds N] [--device cpu|gpu] [--images N] [CELL ...]
 """
 
+import argparse
 import json
 import os
 import statistics
@@ -20,93 +19,103 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ladder import MAKE, REPOSITORY, RUN, python
+from ladder import PACKAGE, REPOSITORY, RUN, deviation, python
 
-HERE = Path(__file__).parent / "peers"
-KEEP_FREED_MEMORY = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=2147483647"
-# XLA's convolutions take half a minute an epoch on two cores: once is enough to see it.
-SLOW = ("keras on jax", "jax")
+PLAIN = Path(__file__).parent / "peers"
+# What the plain scripts do, beside the default of every other column.
+SCRIPTED = {"jax": "jax_plain.py", "keras": "keras_plain.py"}
+SETTINGS = ("fp32", "published", "channels_last", "compile", "system", None)
+EPOCHS = 3
+FOLDS = 5
 
-EXPORT = """
-import sys, numpy as np
+MAKE = """
+import sys
+import numpy as np
+from epochbench.acquire.synthetic import Synthetic, write_archive
+from epochbench.shard.write import shard_archive
 from epochbench.timing.load import load_split
-images, labels = load_split(sys.argv[1] + "/manifest.json", "train", "cpu")
-np.save(sys.argv[1] + "/images.npy", (images * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy())
-np.save(sys.argv[1] + "/labels.npy", labels.numpy())
+folder, images = sys.argv[1], int(sys.argv[2])
+write_archive(folder + "/a.tar.gz", Synthetic(images_per_batch=images))
+shard_archive(folder + "/a.tar.gz", {"name": "x", "synthetic": True, "layout": "cifar10"}, folder, 10000)
+images, labels = load_split(folder + "/manifest.json", "train", "cpu")
+np.save(folder + "/images.npy", (images * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy())
+np.save(folder + "/labels.npy", labels.numpy())
 """
 
 
-def environment(folder: Path, name: str) -> Path:
-    """Return the interpreter of a peer's virtual environment, made anew where its pins have changed."""
-    pins, ready = HERE / f"{name}.txt", folder / name / "ready.txt"
-    interpreter = folder / name / "bin" / "python"
-    if not ready.exists() or ready.read_text() != pins.read_text():
-        print(f"installing {name}", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder / name)], check=True)
-        install = ["-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", str(pins)]
-        subprocess.run([interpreter, *install], check=True)
-        ready.write_text(pins.read_text())
-    return interpreter
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "gpu"))
+    parser.add_argument("--images", type=int, default=50_000)
+    parser.add_argument("cells", nargs="*")
+    return parser.parse_args()
 
 
-def peer(interpreter: Path, script: str, *arguments: str, backend: str = "tensorflow") -> dict:
-    """Run a peer's epochs in a fresh process and return what it prints."""
-    settings = {"GLIBC_TUNABLES": KEEP_FREED_MEMORY, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [str(interpreter), str(HERE / script), *arguments]
-    done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{script} failed:\n{done.stderr[-2000:]}")
+def here(cell) -> bool:
+    """Tell whether a cell's framework and device are here."""
+    from epochbench.timing.devices import lacking
+    from epochbench.timing.frameworks import TORCH
+    from epochbench.timing.frameworks.environments import interpreter_of
+
+    return lacking(cell) is None and (cell.framework == TORCH or interpreter_of(cell.framework) is not None)
+
+
+def is_scripted(cell) -> bool:
+    """Tell whether a plain script does what a cell does."""
+    settings = (cell.precision, cell.layers, cell.memory_format, cell.execution, cell.allocator, cell.threads)
+    return cell.framework in SCRIPTED and settings == SETTINGS and cell.batch_size == 1000
+
+
+def plain(cell, folder: str) -> dict:
+    """Run a plain script's epochs in a fresh process of its framework, and return what it prints."""
+    from epochbench.timing.frameworks.environments import interpreter_of
+
+    hidden = {"CUDA_VISIBLE_DEVICES": ""} if cell.device == "cpu" else {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    command = [str(interpreter_of(cell.framework)), str(PLAIN / SCRIPTED[cell.framework]), folder, str(EPOCHS)]
+    done = subprocess.run(command, env=os.environ | hidden, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def ours(sheet: Path, cell: str, folder: str) -> dict:
-    results = json.loads(python(RUN, str(sheet), cell, folder))
-    return {"seconds": results["seconds"], "loss": results["losses"][-1]}
-
-
-def computes_bf16() -> bool:
-    return python("from epochbench.timing.devices.cpu import CpuDevice; print(CpuDevice().computes_bf16())") == "True"
-
-
-def contenders(folder: str, environments: Path) -> dict:
-    """Return what runs: by name, a function that runs it once in a fresh process."""
-    sheet = Path(folder) / "cells.tsv"
-    sheet.write_text((REPOSITORY / "config" / "cells.tsv").read_text())
-    cells = ["cpu-reference", "cpu-onednn", *(["cpu-bf16"] if computes_bf16() else [])]
-    tensorflow, jax = (environment(environments, name) for name in ("tensorflow", "jax"))
-    return {cell: lambda cell=cell: ours(sheet, cell, folder) for cell in cells} | {
-        "keras on tensorflow": lambda: peer(tensorflow, "keras_epoch.py", folder, "published", "3"),
-        "the same, pool first": lambda: peer(tensorflow, "keras_epoch.py", folder, "pool_first", "3"),
-        "keras on jax": lambda: peer(jax, "keras_epoch.py", folder, "published", "1", backend="jax"),
-        "jax": lambda: peer(jax, "jax_epoch.py", folder, "1"),
-    }
-
-
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    environments = Path(sys.argv[2]) if len(sys.argv) > 2 else REPOSITORY / ".venv-peers"
+    sys.path.insert(0, str(PACKAGE))
+    from epochbench.sheets import read_cells
+
+    asked, sheet = arguments(), REPOSITORY / "config" / "frameworks.tsv"
+    cells = [cell for cell in read_cells(sheet) if cell.device == asked.device and here(cell)]
+    cells = [cell for cell in cells if not asked.cells or cell.cell in asked.cells]
+    runs: dict[str, list[dict]] = {cell.cell: [] for cell in cells}
+    scripts: dict[str, list[dict]] = {cell.cell: [] for cell in cells if is_scripted(cell)}
     with tempfile.TemporaryDirectory() as folder:
-        python(MAKE, folder)
-        python(EXPORT, folder)
-        runs = {name: (run, []) for name, run in contenders(folder, environments).items()}
-        for number in range(rounds):
-            for name, (run, results) in runs.items():
-                if number == 0 or name not in SLOW:
-                    results.append(run())
-    report({name: results for name, (_, results) in runs.items()})
+        python(MAKE, folder, str(asked.images // FOLDS))
+        for _ in range(asked.rounds):
+            for cell in cells:
+                runs[cell.cell].append(json.loads(python(RUN, str(sheet), cell.cell, folder)))
+                if cell.cell in scripts:
+                    scripts[cell.cell].append(plain(cell, folder))
+    report(cells, runs, scripts)
 
 
-def report(results: dict[str, list[dict]]) -> None:
-    medians = {name: statistics.median(s for run in runs for s in run["seconds"]) for name, runs in results.items()}
-    print(f"{'':<22} {'s/epoch':>8} {'cpu-onednn is':>13} {'last loss':>10}")
-    for name, seconds in medians.items():
-        print(
-            f"{name:<22} {seconds:>8.2f} {seconds / medians['cpu-onednn']:>12.2f}x {results[name][-1]['loss']:>10.4f}"
-        )
-    theirs = medians["keras on tensorflow"]
-    best = min(seconds for name, seconds in medians.items() if name.startswith("cpu-"))
-    print(f"best fp32 cell: {theirs / medians['cpu-onednn']:.2f}x Keras on TensorFlow (bar 1, aim 1.2)")
-    print(f"best cell of any precision: {theirs / best:.2f}x (bar 1.15, aim 1.5)")
+def report(cells: list, runs: dict[str, list[dict]], scripts: dict[str, list[dict]]) -> None:
+    medians, plains = ({name: _median(found) for name, found in each.items()} for each in (runs, scripts))
+    first = runs[cells[0].cell][0]["losses"]
+    print(f"{'cell':<20} {'s/epoch':>9} {'plain script':>13} {'cell/script':>12} {'losses off by':>14}")
+    for cell in cells:
+        seconds, script = medians[cell.cell], plains.get(cell.cell)
+        beside = f"{script:>13.4f} {seconds / script:>12.3f}" if script else f"{'':>26}"
+        print(f"{cell.cell:<20} {seconds:>9.4f} {beside} {deviation(runs[cell.cell][0]['losses'], first):>14.1e}")
+    for allocator in ("system", "tuned"):
+        best: dict[str, float] = {}
+        for cell in cells:
+            if (cell.precision, cell.allocator) == ("fp32", allocator):
+                best[cell.framework] = min(best.get(cell.framework, medians[cell.cell]), medians[cell.cell])
+        for framework in [name for name in best if name != "torch" and "torch" in best]:
+            ratio = best[framework] / best["torch"]
+            print(f"fp32, allocator {allocator}: torch's best is {ratio:.2f}x as fast as {framework}'s (bar 1.15)")
+
+
+def _median(found: list[dict]) -> float:
+    return statistics.median(seconds for run in found for seconds in run["seconds"])
 
 
 if __name__ == "__main__":

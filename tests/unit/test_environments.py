@@ -51,10 +51,10 @@ def make(folder, pins=PINNED, settings="home = /usr/bin\nversion = 3.12.1\n", **
 
 
 def test_what_is_not_there_is_said_with_the_command_that_installs_it():
-    assert environments.why_missing("jax") == f"jax is not installed; {INSTALLS}"
+    assert environments.why_missing("jax") == f"framework jax is not installed; {INSTALLS}"
     assert environments.interpreter_of("jax") is None
     assert environments.installed("jax") == {}
-    with pytest.raises(BenchmarkError, match="^jax is not installed; make frameworks FRAMEWORKS=jax"):
+    with pytest.raises(BenchmarkError, match="^framework jax is not installed; make frameworks FRAMEWORKS=jax"):
         environments.needed_interpreter("jax")
 
 
@@ -98,7 +98,7 @@ def test_a_framework_beside_torch_is_trained_by_this_interpreter(machine):
         "interpreter": sys.executable, "jax": "0.10.2", "keras": "3.15", "keras-core": "3.15",
     }  # fmt: skip
     # Jobs of another interpreter, as conda gives them, do not have it.
-    assert environments.why_missing("jax", beside=False) == f"jax is not installed; {INSTALLS}"
+    assert environments.why_missing("jax", beside=False) == f"framework jax is not installed; {INSTALLS}"
 
 
 @pytest.mark.parametrize("name", ["keras", "keras_cpu", "keras_gpu"])
@@ -111,9 +111,9 @@ def test_a_package_counts_whichever_of_its_builds_is_there(machine, name):
 @pytest.mark.parametrize(
     ("made", "framework", "line"),
     [
-        ({"jax": "0.5.9"}, "jax", f"jax 0.5.9 is older than 0.6, the lowest version that will do; {INSTALLS} anew"),
-        ({"keras": "3.15"}, "jax", "jax is not installed in HERE; make frameworks FRAMEWORKS=jax installs it, or"),
-        ({"jax": "0.10.2"}, "keras-jax", "keras is not installed in HERE; make frameworks FRAMEWORKS=jax installs it"),
+        ({"jax": "0.5.9"}, "jax", f"jax 0.5.9 in HERE is too old, it needs 0.6 or later; {INSTALLS}"),
+        ({"keras": "3.15"}, "jax", f"jax, which framework jax needs, is not installed in HERE; {INSTALLS}, or framew"),
+        ({"jax": "0.10.2"}, "keras-jax", "keras, which framework keras-jax needs, is not installed in HERE; make"),
         ({"jax": "0.10.2", "pins": "jax==0.9\n"}, "jax", "HERE was made from other pins than there are now; make fra"),
         ({"jax": "0.10.2", "pins": None}, "jax", "HERE was broken off while it was made; make frameworks FRAMEWORKS="),
     ],
@@ -162,7 +162,7 @@ def test_of_an_interpreter_whose_packages_lie_elsewhere_only_a_job_can_tell(mach
     (machine / "mine/pyvenv.cfg").unlink()
     assert environments.why_missing("jax") is None
     (machine / "mine/conda-meta").mkdir()
-    assert "jax is not installed in" in environments.why_missing("jax")
+    assert "jax, which framework jax needs, is not installed in" in environments.why_missing("jax")
 
 
 def test_a_gpu_cell_needs_the_environment_with_cuda(machine):

@@ -53,6 +53,7 @@ import json, sys
 from epochbench.documents import to_dict
 from epochbench.errors import BenchmarkError
 from epochbench.timing.cell import Cell
+from epochbench.timing.frameworks.environments import interpreter_of
 from epochbench.timing.process import prepare
 from epochbench.timing.protocol import Protocol
 threads = prepare(Cell("a", "cpu", threads=1))
@@ -146,15 +147,13 @@ def test_results_that_come_after_the_clock_are_told(records):
     assert records["numpy-honest"]["evidence"]["late_seconds"] < records["no-waiting"]["evidence"]["late_seconds"]
 
 
+STEP = "    def step(self, number):\n"
 FAILURES = {
-    "out-of-memory": ("    def step(self, number):\n", "    def step(self, number):\n        raise MemoryError\n"),
-    "dies": (
-        "    def step(self, number):\n",
-        "    def step(self, number):\n        import os; os.kill(os.getpid(), 9)\n",
-    ),
+    "out-of-memory": (STEP, f"{STEP}        raise MemoryError\n"),
+    "dies": (STEP, f"{STEP}        import os; os.kill(os.getpid(), 9)\n"),
     "too-old": ('"numpy": "1.26"', '"numpy": "99.1"'),
     "missing": ('{"numpy": "1.26"}', '{"no-such-package": "1"}'),
-    "buggy": ("    def step(self, number):\n", "    def step(self, number):\n        1 / 0\n"),
+    "buggy": (STEP, f"{STEP}        1 / 0\n"),
 }
 WORDS = {
     "out-of-memory": "cell 'a': out of memory in framework out-of-memory with batch_size 100 (MemoryError: ",
@@ -212,6 +211,7 @@ def test_a_frameworks_process_needs_no_torch(house, manifest, tmp_path):
     import numpy as np
     from safetensors.numpy import save_file
     from epochbench.timing.cell import Cell
+from epochbench.timing.frameworks.environments import interpreter_of
     from epochbench.timing.protocol import Protocol
     from epochbench.timing.task import Task
     protocol = Protocol(warmup_steps=1, min_epochs=1, max_epochs=1, min_steps=0, min_seconds=0.0)
@@ -234,6 +234,40 @@ def test_a_frameworks_process_needs_no_torch(house, manifest, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(house.parent)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["2", "False"], done.stderr
+
+
+JAX = (Path(frameworks.FOLDER) / "jax.py").read_text().replace("MODELS =", 'ENVIRONMENT = "jax"\nMODELS =')
+SCANNED = "state, (images, labels))"
+# By the framework's name: what is broken in JAX, the execution in which it is, and the gate that must notice.
+JAX_SABOTAGE = {
+    "jax-honest": ("", "", "compile", None),
+    "jax-honest-scan": ("", "", "epoch_graph", None),
+    "jax-no-waiting": ("self.jax.block_until_ready(", "(lambda _: None)(", "compile", "synchronised"),
+    "jax-no-waiting-scan": ("self.jax.block_until_ready(", "(lambda _: None)(", "epoch_graph", "synchronised"),
+    "jax-bf16-in-fp32": ('if cell.precision == "bf16" else jnp.float32', "", "compile", "same arithmetic"),
+    "jax-dropped-step": (SCANNED, "state, (images[1:], labels[1:]))", "epoch_graph", "work done"),
+    "jax-repeated-step": (SCANNED, "state, (images.at[3].set(images[2]), labels))", "epoch_graph", "same arithmetic"),
+    "jax-no-momentum": ("self.momentum * old + new", "0 * old + new", "compile", "same arithmetic"),
+}
+
+
+@pytest.fixture(scope="module")
+def jax_records(house, manifest):
+    """The records of JAX, honest and broken; a scan takes long on a processor, but its epochs here are short."""
+    if interpreter_of("jax") is None:
+        pytest.skip("make frameworks has not been run here")
+    rows = []
+    for name, (old, new, execution, _) in JAX_SABOTAGE.items():
+        add(house, name, broken(JAX, old, new))
+        rows.append(({"framework": name, "execution": execution, "memory_format": "channels_last"}, 2))
+    return train(house, manifest, rows)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(("name", "gate"), [(name, each[-1]) for name, each in JAX_SABOTAGE.items()])
+def test_sabotage_in_jax_is_noticed_and_nothing_else(jax_records, name, gate):
+    found = fired(jax_records[name])
+    assert found == set() if gate is None else gate in found
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def site(clone):
 def test_cells_of_a_framework_that_is_not_installed_are_left_out_in_one_line(site):
     cells, notes = site.planned()
     assert cells == ["cpu-reference"]
-    assert notes == [f"cpu-a, cpu-b were left out: pretended is not installed; {INSTALLS}."]
+    assert notes == [f"cpu-a, cpu-b were left out: framework pretended is not installed; {INSTALLS}."]
 
 
 def test_cells_of_a_framework_that_is_installed_are_timed(site):
@@ -86,7 +86,7 @@ def test_cells_of_a_framework_that_is_installed_are_timed(site):
     [
         (lambda site: site.pins.write_text("pretended==2.2\n"), "was made from other pins than there are now; make"),
         (lambda site: (site.made / "bin/python").unlink(), "bin/python is gone; make frameworks FRAMEWORKS=pretending"),
-        (lambda site: site.install("1.9"), "pretended 1.9 is older than 2.0, the lowest version that will do; make"),
+        (lambda site: site.install("1.9"), f"is too old, it needs 2.0 or later; {INSTALLS}"),
         (
             lambda site: site.config.update(frameworks={"interpreters": {"pretending": "no/python"}}),
             "no/python, which frameworks.interpreters or EPOCHBENCH_FRAMEWORK_PRETENDING names; correct it, or",
@@ -134,7 +134,7 @@ def test_where_jobs_run_in_condas_environments_what_lies_beside_snakemake_is_no_
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     assert site.planned()[0] == ["cpu-reference", "cpu-a", "cpu-b"]
     said = site.snakemake("-n", "--software-deployment-method", "conda", status=None)
-    assert f"cpu-a, cpu-b were left out: pretended is not installed; {INSTALLS}." in said
+    assert f"cpu-a, cpu-b were left out: framework pretended is not installed; {INSTALLS}." in said
 
 
 def test_another_version_makes_the_cells_of_that_framework_stale_and_no_other(site):

@@ -105,7 +105,9 @@ class Cell:
     execution: str = column(
         "`compile` is torch.compile, which needs a C++ compiler on CPUs; `cuda_graph` captures the whole step, its "
         "update fused, and replays it; `compiled_graph` compiles and then captures it; `epoch_graph` captures all "
-        "steps of an epoch as one graph, on the batches where they lie",
+        "steps of an epoch as one graph, on the batches where they lie; of other frameworks `compile` is a step as one "
+        "function under jit or as a graph, `compiled_graph` that graph compiled by XLA, `epoch_graph` a scan over all "
+        "steps",
         "eager",
         values=("eager", "compile", "cuda_graph", "compiled_graph", "epoch_graph"),
         only={"gpu": ("cuda_graph", "compiled_graph", "epoch_graph")},

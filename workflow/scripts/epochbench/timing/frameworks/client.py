@@ -7,10 +7,11 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from epochbench.documents import to_dict
 from epochbench.errors import BenchmarkError
-from epochbench.timing.frameworks.environments import interpreter_of
+from epochbench.timing.frameworks.environments import needed_interpreter
 from epochbench.timing.task import Task
 
 SCRIPTS = Path(__file__).parents[3]
@@ -57,20 +58,22 @@ class Client:
 
 
 @contextlib.contextmanager
-def started(task: Task) -> Iterator[Client]:
-    """Start the process of a cell's framework for a while.
+def started(task: Task, console: TextIO | None = None) -> Iterator[Client]:
+    """Start the process of a cell's framework for a while; it shows its progress on the console.
 
     Raises BenchmarkError where the framework is not installed, or where its interpreter cannot be started.
     """
-    cell, interpreter = task.cell, interpreter_of(task.cell.framework)
-    if interpreter is None:
-        raise BenchmarkError(
-            f"cell '{cell.cell}': framework {cell.framework} is not installed; run make frameworks, or leave its cells "
-            "out of the sheet"
-        )
+    cell = task.cell
+    try:
+        interpreter = needed_interpreter(cell.framework)
+    except BenchmarkError as error:
+        raise BenchmarkError(f"cell '{cell.cell}': {error}") from None
     command = [str(interpreter), "-m", "epochbench.timing.frameworks.worker"]
-    environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    paths = [str(SCRIPTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    shown = _descriptor(console)
+    command += [] if shown is None else [str(shown)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "pass_fds": [] if shown is None else [shown]}
     try:
         process = subprocess.Popen(command, env=environment, text=True, **pipes)
     except OSError as error:
@@ -82,9 +85,17 @@ def started(task: Task) -> Iterator[Client]:
         client = Client(task, process, interpreter)
         client._tell(to_dict(task))
         yield client
-        process.stdin.close()
-        process.wait(PATIENCE_SECONDS)
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # it has told all that it had to
+            process.stdin.close()
+            process.wait(PATIENCE_SECONDS)
     finally:
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def _descriptor(console: TextIO | None) -> int | None:
+    """Return the number under which a child can write to the console, None where it is no file of the system's."""
+    with contextlib.suppress(AttributeError, OSError):
+        return console.fileno()
+    return None

@@ -135,15 +135,17 @@ def _why_not_made(place: Place, name: str, device: str) -> str | None:
 
 def _why_not_in(versions: dict[str, str], place: Place, framework: str) -> str | None:
     """Return which package is not there or too old, None where nothing is wrong or where reading does not tell."""
+    make = _make(environment(framework))
     for package, lowest in packages(framework).items():
         version = _version(versions, package)
-        remedy = f"{_make(environment(framework))} installs it"
         if version is None and place.folder is None:
-            return f"{package} is not installed; {remedy}"
+            return f"framework {framework} is not installed; {make} installs it"
         if version is None and _tells_all(place.folder):
-            return f"{package} is not installed in {place.folder}; {remedy}, or frameworks.interpreters names another"
+            told = f"{package}, which framework {framework} needs, is not installed in {place.folder}"
+            return f"{told}; {make} installs it, or frameworks.interpreters names another Python"
         if version and _numbers(version) < _numbers(lowest):
-            return f"{package} {version} is older than {lowest}, the lowest version that will do; {remedy} anew"
+            where = place.folder or sys.prefix
+            return f"{package} {version} in {where} is too old, it needs {lowest} or later; {make} installs it"
     return None
 
 

@@ -150,7 +150,7 @@ class JaxTrainer(Trainer):
 
     def synchronize(self) -> None:
         """Wait for the last state, which all that was given to the device leads to; before there is one, for images."""
-        self.jax.block_until_ready((self.state, self.batches))
+        self.jax.block_until_ready(self.batches if self.state is None else self.state)
 
     def peek(self) -> np.ndarray:
         """Return one number of every weight and momentum."""

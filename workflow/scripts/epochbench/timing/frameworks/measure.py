@@ -52,7 +52,7 @@ def measure(task: Task, console: TextIO | None = None) -> Measurement:
     """
     _require(task)
     folder = tempfile.TemporaryDirectory(prefix="epochbench-")
-    with plain_failures(task.cell), bounded_output(), folder as path, started(task) as client:
+    with plain_failures(task.cell), bounded_output(), folder as path, started(task, console) as client:
         return _measure(task, client, Path(path), console)
 
 

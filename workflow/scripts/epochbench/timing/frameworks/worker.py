@@ -38,8 +38,8 @@ NO_MEMORY = ("resource_exhausted", "resourceexhausted", "out of memory", "out_of
 class Session:
     """One cell in one framework; every public method answers a request of the same name."""
 
-    def __init__(self, task: Task):
-        self.task = task
+    def __init__(self, task: Task, console: TextIO | None = None):
+        self.task, self.console = task, console
 
     def open(self) -> dict:
         """Prepare this process and open the framework; tell what it is."""
@@ -109,7 +109,7 @@ class Session:
     def time_epochs(self, owners: list[int]) -> dict:
         """Time the epochs; `owners` are further processes on the card that are ours."""
         self.device.owners = {os.getpid(), *owners}
-        return to_dict(stopwatch.time_epochs(self.task, Solo(), self.step, self.sizes, self.device, None))
+        return to_dict(stopwatch.time_epochs(self.task, Solo(), self.step, self.sizes, self.device, self.console))
 
     def finish(self, kept: str) -> dict:
         """Keep the weights as they are; tell what else the record says."""
@@ -199,10 +199,10 @@ def _explained(task: Task, error: Exception) -> str:
     return f"cell '{cell.cell}': framework {cell.framework} failed ({what}); what it said stands in the log above"
 
 
-def serve(requests: TextIO, answers: TextIO) -> None:
+def serve(requests: TextIO, answers: TextIO, console: TextIO | None = None) -> None:
     """Answer requests until there are no more. The first one is the task; after a failure there is no other answer."""
     task = from_dict(Task, json.loads(requests.readline()))
-    session = Session(task)
+    session = Session(task, console)
     for line in requests:
         asked = json.loads(line)
         try:
@@ -219,4 +219,4 @@ def serve(requests: TextIO, answers: TextIO) -> None:
 if __name__ == "__main__":
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    serve(sys.stdin, channel)
+    serve(sys.stdin, channel, os.fdopen(int(sys.argv[1]), "w", buffering=1) if sys.argv[1:] else None)
