@@ -14,24 +14,40 @@ HERE = {"cpu": "this processor", "gpu": "this GPU"}
 def standing_sentences(standings: list[Standing], rows: dict[str, CellSummary]) -> list[str]:
     """Return which framework is fastest on each device, by how much, and whether that is certain.
 
-    First at equal precision, in fp32 where two have it; then each at its best, where that is another pair of cells.
+    At equal precision, in fp32 where two have it; where no two computed in one, each at its best.
     """
-    devices = [standing.device for standing in standings]
+    return [
+        _who_is_fastest(pairs, f"On {place} ", f" in {pairs[0].precision}")
+        if pairs[0].precision
+        else _who_is_fastest(pairs, f"Each at its best on {place}, ", "", rows)
+        for pairs, place in zip(map(_first, standings), _places(standings, rows), strict=True)
+    ]
+
+
+def at_best_sentences(standings: list[Standing], rows: dict[str, CellSummary]) -> list[str]:
+    """Return the same of each framework at its best, where those are other cells than the first sentence is about."""
     told = []
-    for standing in standings:
-        several = devices.count(standing.device) > 1 or " x " in standing.hardware
-        place = short_name(rows[standing.frameworks[0].best]) if several else HERE[standing.device]
-        told += _sentences(standing.ratios, place, rows)
+    for standing, place in zip(standings, _places(standings, rows), strict=True):
+        best = [pair for pair in standing.ratios if pair.precision is None]
+        if {(pair.fast, pair.slow) for pair in _first(standing)} != {(pair.fast, pair.slow) for pair in best}:
+            told.append(_who_is_fastest(best, f"Each at its best on {place}, ", "", rows))
     return told
 
 
-def _sentences(ratios: list[FrameworkRatio], place: str, rows: dict[str, CellSummary]) -> list[str]:
-    precision = ratios[0].precision
-    first, best = ([pair for pair in ratios if pair.precision == each] for each in (precision, None))
-    told = [] if precision is None else [_who_is_fastest(first, f"On {place} ", f" in {precision}")]
-    if precision is None or {(pair.fast, pair.slow) for pair in first} != {(pair.fast, pair.slow) for pair in best}:
-        told.append(_who_is_fastest(best, f"Each at its best on {place}, ", "", rows))
-    return told
+def _first(standing: Standing) -> list[FrameworkRatio]:
+    """Return the ratios of the first precision."""
+    return [pair for pair in standing.ratios if pair.precision == standing.ratios[0].precision]
+
+
+def _places(standings: list[Standing], rows: dict[str, CellSummary]) -> list[str]:
+    """Return each device as the sentences name it."""
+    devices = [standing.device for standing in standings]
+    return [
+        short_name(rows[standing.frameworks[0].best])
+        if devices.count(standing.device) > 1 or " x " in standing.hardware
+        else HERE[standing.device]
+        for standing in standings
+    ]
 
 
 def _who_is_fastest(

@@ -5,7 +5,12 @@ from collections.abc import Iterable
 from epochbench import wording
 from epochbench.aggregate.baseline import is_comparable
 from epochbench.aggregate.framework_names import name_of, versions_of
-from epochbench.aggregate.framework_words import missing_sentences, standing_sentences, within_sentences
+from epochbench.aggregate.framework_words import (
+    at_best_sentences,
+    missing_sentences,
+    standing_sentences,
+    within_sentences,
+)
 from epochbench.aggregate.labels import is_typed, setting
 from epochbench.aggregate.ratios import Ratios
 from epochbench.aggregate.settings import Settings
@@ -44,13 +49,14 @@ def frameworks(
     missing = _missing(own, same, settings, [run.cell for run in failed])
     if not standings and not missing:
         return None
-    within = _within(_by_framework(valid), ratios)
-    sentences = [
-        *standing_sentences(standings, {row.cell: row for row in cells}),
-        *within_sentences(within),
-        *missing_sentences(missing),
-    ]
-    return Frameworks(standings, within, missing, sentences)
+    within, rows = _within(_by_framework(valid), ratios), {row.cell: row for row in cells}
+    return Frameworks(
+        standings=standings,
+        within=within,
+        missing=missing,
+        sentences=[*standing_sentences(standings, rows), *missing_sentences(missing)],
+        details=[*at_best_sentences(standings, rows), *within_sentences(within)],
+    )
 
 
 def _same_work(record: Record, reference: Record) -> bool:

@@ -72,4 +72,5 @@ class Frameworks:
     standings: list[Standing]  # one for each device with two frameworks or more
     within: list[WithinFramework]  # one for each framework with cells on both devices
     missing: list[NotTimed]  # one for each device and framework
-    sentences: list[str]  # which is fastest on each device, by how much, whether that is certain, and what is missing
+    sentences: list[str]  # which is fastest on each device, by how much and whether that is certain; what is missing
+    details: list[str]  # each at its best, where that is another pair of cells; GPU against CPU within each
