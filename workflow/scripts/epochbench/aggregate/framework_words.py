@@ -59,7 +59,7 @@ def _who_is_fastest(
         return name_of(framework) + (f" in {rows[cell].settings.precision}" if rows else "")
 
     def times(pair: FrameworkRatio) -> str:
-        differs = f" ({', '.join(pair.differs)})" if pair.differs else ""
+        differs = f" (but with {', '.join(pair.differs)})" if pair.differs else ""
         return f"{wording.ratio_with_interval(pair.speedup)} as fast as {named(pair.other, pair.slow)}{differs}"
 
     sure, unsure = ([pair for pair in pairs if pair.is_certain == certain] for certain in (True, False))

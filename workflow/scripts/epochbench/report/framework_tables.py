@@ -11,19 +11,25 @@ AT_BEST = "each at its best"
 def framework_rows(summary: Summary) -> list[dict[str, str]]:
     """Return a row for each framework on each device, the fastest first; none where there is one framework alone."""
     standings = summary.frameworks.standings if summary.frameworks else []
-    return [_reached(each, standing) for standing in standings for each in standing.frameworks]
+    return [_reached(each, _device(standing, standings)) for standing in standings for each in standing.frameworks]
 
 
-def _reached(each: FrameworkCells, standing: Standing) -> dict[str, str]:
+def _device(standing: Standing, standings: list[Standing]) -> str:
+    """Return the device in words, its hardware where there is another of the kind."""
+    several = sum(other.device == standing.device for other in standings) > 1
+    return standing.hardware if several else standing.device.upper()
+
+
+def _reached(each: FrameworkCells, device: str) -> dict[str, str]:
     reference = each.reference_seconds
     return {
         "cell": each.best,
         "framework": each.name,
+        "device": device,
         "epoch": wording.interval_seconds(each.best_seconds),
         "as people type it": wording.interval_seconds(reference) if reference else "failed a hard gate",
         "times that": _over_reference(each),
         "versions": each.versions,
-        "hardware": standing.hardware,
     }
 
 
@@ -36,14 +42,13 @@ def _over_reference(each: FrameworkCells) -> str:
 def framework_ratio_rows(summary: Summary) -> list[dict[str, str]]:
     """Return the fastest framework's ratio over each other, on each device and in each precision."""
     standings = summary.frameworks.standings if summary.frameworks else []
-    return [_ratio(pair, standing) for standing in standings for pair in standing.ratios]
+    return [_ratio(pair, _device(standing, standings)) for standing in standings for pair in standing.ratios]
 
 
-def _ratio(pair: FrameworkRatio, standing: Standing) -> dict[str, str]:
+def _ratio(pair: FrameworkRatio, device: str) -> dict[str, str]:
     return {
-        "faster": name_of(pair.framework),
-        "slower": name_of(pair.other),
-        "device": standing.device.upper(),
+        "faster over slower": f"{name_of(pair.framework)} over {name_of(pair.other)}",
+        "device": device,
         "precision": pair.precision or AT_BEST,
         "times as fast": wording.ratio_with_interval(pair.speedup),
         "certain": _certain(pair),
