@@ -94,7 +94,7 @@ def test_frameworks_that_cannot_be_told_apart_are_said_so_and_the_others_are_cer
     close = runs("cpu-keras-tuned", (2.0, 2.1, 2.05), framework="keras", allocator="tuned")
     found = part(TORCH + close + JAX)
     assert found.sentences[0].startswith(
-        f"On this processor PyTorch and Keras on TensorFlow cannot be told apart in fp32: PyTorch trains 1.02x (0.96"
+        "On this processor PyTorch and Keras on TensorFlow cannot be told apart in fp32: PyTorch trains 1.02x (0.96"
     )
     assert "which is not certain. PyTorch certainly trains 10x" in found.sentences[0]
     assert [pair.is_certain for pair in found.standings[0].ratios] == [False, True, False, True]
@@ -114,8 +114,10 @@ def test_a_single_run_is_never_certain():
 
 def test_the_winner_may_be_another_than_torch():
     fast = runs("cpu-keras-tuned", (1.0, 1.01, 1.0), framework="keras", allocator="tuned")
-    assert part(TORCH + fast).sentences[0].startswith(
-        "On this processor Keras on TensorFlow trains this network fastest in fp32: 2.00x"
+    assert (
+        part(TORCH + fast)
+        .sentences[0]
+        .startswith("On this processor Keras on TensorFlow trains this network fastest in fp32: 2.00x")
     )
 
 
@@ -145,9 +147,7 @@ def test_each_at_its_best_is_said_beside_with_both_precisions():
     found = part(TORCH + half + KERAS)
     assert "fastest in fp32: 1.48x" in found.sentences[0]
     (said,) = found.details
-    assert said.startswith(
-        "Each at its best on this processor, PyTorch in bf16 trains this network fastest: 2.97x"
-    )
+    assert said.startswith("Each at its best on this processor, PyTorch in bf16 trains this network fastest: 2.97x")
     assert said.endswith("as fast as Keras on TensorFlow in fp32; that is certain.")
 
 
@@ -217,8 +217,9 @@ def test_the_answer_names_the_frameworks_of_all_its_sides_once_one_is_not_torch(
         "One NVIDIA H200 with JAX trains this network 610 times as fast as 8 A cores as people use them with PyTorch, "
         "and 201 times as fast as the same processor at its best with PyTorch."
     )
-    assert leading.sentence.startswith(f"NVIDIA H200 in bf16 with JAX trains 610x (590{DASH}631) as fast as A CPU, 8 cores, "
-                                       "in fp32 with PyTorch: ")  # fmt: skip
+    assert leading.sentence.startswith(
+        f"NVIDIA H200 in bf16 with JAX trains 610x (590{DASH}631) as fast as A CPU, 8 cores, in fp32 with PyTorch: "
+    )
     assert leading.fair.sentence.startswith("NVIDIA H200 in bf16 with JAX trains 201x")
     assert [one.sentence for one in leading.beside] == [
         f"In fp32 on both sides, gpu-reference trains 19.9x (19.5{DASH}20.3) as fast as cpu-tuned: "
@@ -233,7 +234,8 @@ def test_on_one_processor_the_answer_names_both_frameworks():
         "At their best with Keras on TensorFlow, 8 A cores train this network 6.08 times as fast as with the code that "
         "people usually write in PyTorch."
     )
-    assert made.headline.sentence.startswith("On A CPU, 8 cores, cpu-keras-tuned in fp32 with Keras on TensorFlow trains")
+    said = "On A CPU, 8 cores, cpu-keras-tuned in fp32 with Keras on TensorFlow trains"
+    assert made.headline.sentence.startswith(said)
     own = summary(fast + KERAS[:3], baseline="cpu-keras").headline.plain
     assert own.endswith("people usually write in Keras on TensorFlow.")
 
@@ -356,7 +358,8 @@ def test_what_is_sent_on_names_the_frameworks_of_both_sides():
     assert "10.0 ms in bf16 with JAX against 6.10 s in fp32 with PyTorch" in share.two_lines(made)[1]
     assert "one NVIDIA H200 with JAX: 610x" in share.render_badge(made)
     alone = summary(TORCH + GPU)
-    assert [ratio.against for ratio in share.ratios(alone)] == ["as fast as CPU, as typed", "as fast as the best CPU cell"]
+    said = ["as fast as CPU, as typed", "as fast as the best CPU cell"]
+    assert [ratio.against for ratio in share.ratios(alone)] == said
 
 
 def test_a_cell_that_another_framework_trains_now_is_not_compared():
@@ -381,8 +384,9 @@ def test_a_history_never_joins_two_frameworks_and_tells_their_versions(tmp_path)
 
 def of_jax(**changes):
     """Return the runs of measured(), trained by JAX, under names of their own."""
+    day = "2026-02-02T00:00:00+00:00"
     renamed = [
-        replace(run, cell=replace(run.cell, cell=f"{run.cell.cell}-jax", framework="jax"), started_at="2026-02-02T00:00:00+00:00")
+        replace(run, cell=replace(run.cell, cell=f"{run.cell.cell}-jax", framework="jax"), started_at=day)
         for run in measured(1.7, **changes)
     ]
     return with_stack(renamed)

@@ -110,7 +110,7 @@ def _all(group: dict[str, Rows]) -> Rows:
 
 
 def _reached(rows: Rows, here: Rows, ratios: Ratios, baseline: str) -> FrameworkCells:
-    """Return a framework's fastest cell and its reference, which is one of `here`, those that failed a gate included."""
+    """Return a framework's fastest cell and its reference, one of `here`, which has those that failed a gate too."""
     best = ratios.fastest_first(rows)[0]
     first = min(here, key=lambda row: (row.cell != baseline, not is_typed(row.settings)))
     reference = first if first.valid else None
@@ -130,7 +130,7 @@ def _reached(rows: Rows, here: Rows, ratios: Ratios, baseline: str) -> Framework
 def _against_the_fastest(precision: str | None, group: dict[str, Rows], ratios: Ratios) -> list[FrameworkRatio]:
     """Return the fastest framework's ratio over each other, in one precision or (None) in any.
 
-    Which is the fastest, the first runs tell; where one that has further runs is surely slower by all of them, the next.
+    Which is the fastest, the first runs tell; where one with further runs is surely slower by all of them, the next.
     """
     ranked = ratios.fastest_first(_all(group))
     fastest = {}

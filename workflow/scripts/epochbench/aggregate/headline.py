@@ -21,9 +21,8 @@ def headline(
     Only cells that were timed here, with the baseline's data, network and batch size, and without a failed hard gate,
     can lead; `settings.best` names another one, imported or not. Which is the fastest, the first runs tell: further
     ones are made of the leading cell alone, and would let luck decide. A cell that a plan has chosen stays, as long as
-    it can lead. `fair` is the same against the fastest CPU cell, where that is neither of the two. The fastest may be of
-    any framework: how a device is used at its best is the question, and the sentences name a framework that is not
-    PyTorch.
+    it can lead. `fair` is the same against the fastest CPU cell, where that is neither of the two. The fastest of any
+    framework counts, since the question is what a device does at its best; a framework that is not PyTorch is named.
     """
     compare = _Comparison(by_cell, settings.confidence)
     sides = _sides(cells, settings, compare, plan)

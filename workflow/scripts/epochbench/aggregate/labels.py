@@ -68,9 +68,9 @@ MOST_LETTERS = 40
 
 
 def label(cell: Cell) -> str:
-    """Return a cell in words from its settings: "GPU, bf16, kernels by hand, epoch in one launch", "CPU, JAX, compiled".
+    """Return a cell in words from its settings: "GPU, bf16, kernels by hand, epoch in one launch".
 
-    A framework is said where it is not PyTorch.
+    A framework is said where it is not PyTorch: "CPU, JAX, compiled".
     """
     # Kernels by hand have a layout of their own.
     told = [name for name in _set_otherwise(cell) if (name, cell.layers) != ("memory_format", "fused")]

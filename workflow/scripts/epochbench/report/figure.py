@@ -10,8 +10,8 @@ import seaborn as sns
 
 from epochbench import wording
 from epochbench.aggregate.summary import CellSummary, Summary
-from epochbench.report.lettering import drawn_names, in_lines
 from epochbench.report.groups import Layout, grouped
+from epochbench.report.lettering import drawn_names, in_lines
 from epochbench.report.references import Reference, has_the_published_work, scaled_references
 from epochbench.report.style import (
     COLOURS,

@@ -27,7 +27,7 @@ def has_several_frameworks(summary: Summary) -> bool:
 
 
 def grouped(cells: Iterable[CellSummary]) -> Layout:
-    """Return cells slowest first: by framework, where there are several, of which that with the fastest cell is last."""
+    """Return cells slowest first: by framework where there are several, that with the fastest cell last."""
     cells = sorted(cells, key=lambda row: -row.epoch_seconds.estimate)
     order = list(dict.fromkeys(row.settings.framework for row in reversed(cells)))[::-1]
     if len(order) == 1:
