@@ -147,7 +147,9 @@ def _pair(precision: str | None, fast: CellSummary, rows: Rows, ranked: Rows, ra
     """Hold the fastest cell of all against the fastest of one framework that is alike, or else of any it has."""
     alike = [row for row in rows if precision and not _otherwise(fast, row)] or rows
     slow = ratios.fastest_first(alike)[0]
-    speedup = ratios.ratio(slow, fast, (ratios.close(slow, alike), ratios.close(fast, ranked)))
+    close = ratios.close(slow, alike), ratios.close(fast, ranked)
+    # One sentence names all of these ratios, so that their intervals hold together.
+    speedup = ratios.ratio(slow, fast, close, together=len(_by_framework(ranked)) - 1)
     return FrameworkRatio(
         precision=precision,
         framework=fast.settings.framework,

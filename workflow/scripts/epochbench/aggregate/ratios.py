@@ -6,7 +6,7 @@ from epochbench.aggregate.baseline import epoch_times, first_runs, speedup_over
 from epochbench.aggregate.contrast import count_close
 from epochbench.aggregate.machines import other_software
 from epochbench.aggregate.summary import CellSummary
-from epochbench.stats import Interval, typical_epoch
+from epochbench.stats import Interval, simultaneous, typical_epoch
 from epochbench.timing.record import Record
 
 
@@ -20,9 +20,13 @@ class Ratios:
         """Return rows by their epoch time in the first runs: further ones are made of the leading cell alone."""
         return sorted(rows, key=lambda row: typical_epoch(self._first_times(row)).estimate)
 
-    def ratio(self, slow: CellSummary, fast: CellSummary, close: tuple[int, int]) -> Interval:
-        """Return how many times faster a cell is, each side the fastest of some (Spread.close)."""
-        return speedup_over(self.by_cell[slow.cell], self.by_cell[fast.cell], self.confidence, close)
+    def ratio(self, slow: CellSummary, fast: CellSummary, close: tuple[int, int], together: int = 1) -> Interval:
+        """Return how many times faster a cell is, each side the fastest of some (Spread.close).
+
+        Its interval is one of so many that hold together.
+        """
+        confidence = simultaneous(self.confidence, together)
+        return speedup_over(self.by_cell[slow.cell], self.by_cell[fast.cell], confidence, close)
 
     def close(self, picked: CellSummary, rows: Iterable[CellSummary]) -> int:
         """Return from how many cells, itself included, one was picked that the first runs do not tell apart."""

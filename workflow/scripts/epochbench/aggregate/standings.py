@@ -31,7 +31,7 @@ class FrameworkRatio:
     other: str  # that of the slower side
     fast: str  # the cell of the faster side
     slow: str  # the cell of the slower side
-    speedup: Interval  # how many times faster
+    speedup: Interval  # how many times faster; the intervals of one precision hold together
     is_certain: bool  # whether the interval excludes 1
     differs: list[str]  # in what else the sides differ that is not the framework's own, in words
 
