@@ -19,7 +19,7 @@ from epochbench.aggregate.store import read_summary, write_summary
 from epochbench.aggregate.summary import Missing
 from epochbench.aggregate.tables import epoch_table
 from epochbench.records.exchange import write_export
-from epochbench.report import cell_tables, framework_tables, share
+from epochbench.report import cell_tables, framework_tables, ratio_tables, share
 from epochbench.report.board import render_board, result_rows, title_of
 from epochbench.report.draw import draw_page
 from epochbench.report.groups import grouped
@@ -202,6 +202,34 @@ def test_a_framework_that_did_other_work_is_named():
 def test_cells_of_other_machines_are_in_no_comparison_of_frameworks():
     theirs = [seal(replace(run, cell=replace(run.cell, cell="cpu-jax@node7"))) for run in JAX]
     assert part(TORCH + theirs) is None
+
+
+def test_several_kinds_of_one_device_are_compared_each_with_itself_and_named():
+    four = runs("gpu-four", (0.03, 0.0301, 0.03), processes=4)
+    four += runs("gpu-four-jax", (0.02, 0.0201, 0.02), framework="jax", processes=4)
+    one = GPU[:3] + runs("gpu-jax", (0.06, 0.0601, 0.06), framework="jax")
+    made = summary(TORCH + one + four)
+    assert [(standing.hardware, standing.ratios[0].fast) for standing in made.frameworks.standings] == [
+        ("NVIDIA H200", "gpu-jax"), ("4 x NVIDIA H200", "gpu-four-jax"),
+    ]  # fmt: skip
+    alone, together = made.frameworks.sentences
+    assert alone.startswith("On one NVIDIA H200 JAX trains this network fastest in fp32: 1.68x")
+    assert together.startswith("On 4 NVIDIA H200 GPUs JAX trains")
+    assert {row["device"] for row in framework_tables.framework_rows(made)} == {"NVIDIA H200", "4 x NVIDIA H200"}
+
+
+def test_batch_sizes_name_the_framework_of_a_cell_that_is_not_torchs():
+    cells = [
+        run
+        for size, jax in ((100, 0.3), (1000, 0.5))
+        for run in runs(f"cpu-{size}", (4.0, 4.0, 4.1), batch_size=size)
+        + runs(f"gpu-{size}", (0.4, 0.4, 0.41), batch_size=size)
+        + runs(f"gpu-jax-{size}", (jax, jax, jax), batch_size=size, framework="jax")
+    ]
+    rows = ratio_tables.batch_rows(summary(cells, baseline="cpu-1000"))
+    assert [(row["fastest CPU cell"], row["fastest GPU cell"]) for row in rows] == [
+        ("cpu-100", "gpu-jax-100 (with JAX)"), ("cpu-1000", "gpu-1000"),
+    ]  # fmt: skip
 
 
 def test_what_each_framework_reached_stands_beside_its_own_reference():

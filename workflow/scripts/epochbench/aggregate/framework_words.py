@@ -60,7 +60,8 @@ def _who_is_fastest(
 
     def times(pair: FrameworkRatio) -> str:
         differs = f" (but with {', '.join(pair.differs)})" if pair.differs else ""
-        return f"{wording.ratio_with_interval(pair.speedup)} as fast as {named(pair.other, pair.slow)}{differs}"
+        ratio = wording.ratio_with_interval(pair.speedup, beyond_one=True)
+        return f"{ratio} as fast as {named(pair.other, pair.slow)}{differs}"
 
     sure, unsure = ([pair for pair in pairs if pair.is_certain == certain] for certain in (True, False))
     fastest = named(pairs[0].framework, pairs[0].fast)

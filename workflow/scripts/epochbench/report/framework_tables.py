@@ -50,7 +50,7 @@ def _ratio(pair: FrameworkRatio, device: str) -> dict[str, str]:
         "faster over slower": f"{name_of(pair.framework)} over {name_of(pair.other)}",
         "device": device,
         "precision": pair.precision or AT_BEST,
-        "times as fast": wording.ratio_with_interval(pair.speedup),
+        "times as fast": wording.ratio_with_interval(pair.speedup, beyond_one=True),
         "certain": _certain(pair),
         "what else differs": "; ".join(pair.differs) or "nothing",
         "faster cell": pair.fast,
