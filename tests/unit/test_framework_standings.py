@@ -167,6 +167,22 @@ def test_each_at_its_best_is_said_beside_with_both_precisions():
     assert said.endswith("as fast as Keras on TensorFlow in fp32; that is certain.")
 
 
+def test_fp32_comes_first_whatever_is_faster_and_the_other_precisions_stand_beside():
+    slower = runs("gpu-jax-fp32", (0.15, 0.151, 0.15), framework="jax", execution="compile")
+    (standing,) = part(GPU + GPU_JAX + slower, baseline="gpu-reference").standings
+    assert [(pair.precision, pair.fast) for pair in standing.ratios] == [
+        ("fp32", "gpu-reference"), ("bf16", "gpu-jax"), (None, "gpu-jax"),
+    ]  # fmt: skip
+    assert part(GPU + GPU_JAX + slower, baseline="gpu-reference").sentences[0].startswith(
+        "On this GPU PyTorch trains this network fastest in fp32: 1.49x"
+    )
+
+
+def test_what_the_processor_does_for_a_gpu_makes_no_pair_unlike():
+    one_core = runs("gpu-jax", (0.05, 0.0501, 0.05), framework="jax", threads=1)
+    assert part(GPU + one_core, baseline="gpu-reference").standings[0].ratios[0].differs == []
+
+
 def test_without_a_precision_in_common_each_is_at_its_best():
     half = runs("cpu-jax-bf16", (1.0, 1.01, 1.0), framework="jax", precision="bf16", allocator="tuned")
     (said,) = part(TORCH + half).sentences
