@@ -30,6 +30,11 @@ LADDER = (
     + runs("cpu-reference", (4.0, 4.0, 4.1))
     + runs("cpu-best", (0.5, 0.51, 0.5), allocator="tuned")
 )
+OTHERS = (
+    runs("cpu-keras", (0.8, 0.81, 0.8), framework="keras", allocator="tuned")
+    + runs("cpu-jax", (5.0, 5.1, 5.0), framework="jax", execution="compile")
+    + runs("gpu-jax", (0.01, 0.0101, 0.01), framework="jax", precision="tf32", execution="compile")
+)
 GPU = runs("gpu-reference", (0.2, 0.2, 0.2)) + runs("gpu-best", (0.0123, 0.0123, 0.0124), precision="tf32")
 
 
@@ -51,6 +56,7 @@ WRONG = [replace(run, checksum="0" * 64) for run in runs("cpu-wrong", (1.0, 1.0,
 SCENES = {
     "ladder": LADDER + GPU,
     "no-gpu": LADDER,
+    "frameworks": LADDER + GPU + OTHERS,
     "one-cell": runs(),
     "many-cells": LADDER + many(200),
     "failed-gates": LADDER + WRONG,
@@ -219,6 +225,16 @@ def test_the_first_screen_holds_the_sentence_the_ratios_what_was_compared_and_th
     figure = page.locator("figure.wide" if size[0] > 700 else "figure.narrow").first.bounding_box()
     assert figure["y"] + 60 < size[1]
     assert summary.headline.sentence == page.locator(".second").first.inner_text()
+
+
+def test_a_page_with_frameworks_answers_within_a_screen_and_leads_to_its_part(show):
+    page, summary = show("frameworks", viewport={"width": 1280, "height": 800})
+    for sentence in summary.frameworks.sentences:
+        box = page.locator("header").get_by_text(sentence).bounding_box()
+        assert box["y"] + box["height"] <= 800
+    page.get_by_role("link", name="Which framework").click()
+    assert page.locator("#frameworks").bounding_box()["y"] < 200
+    assert set(column(page, "framework")) == {"PyTorch", "JAX", "Keras on TensorFlow"}
 
 
 def test_figures_are_dark_in_the_dark(show):

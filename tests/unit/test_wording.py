@@ -21,6 +21,20 @@ def test_ratios_have_the_digits_their_interval_supports(interval, text):
 
 
 @pytest.mark.parametrize(
+    ("interval", "text"),
+    [
+        (Interval(1.17, 4.0, 13.0), "4x (1.2–13)"),
+        (Interval(1.0004, 1.02, 1.04), "1.02x (1.0004–1.0400)"),
+        (Interval(0.9996, 1.02, 1.04), "1.02x (1.00–1.04)"),
+        (Interval(1998.0, 2000.0, 2002.0), "2,000x (1,998–2,002)"),
+        (Interval(None, 44.6, None), "44.6x (one run, no interval)"),
+    ],
+)
+def test_an_end_that_is_called_certainly_above_one_shows_it(interval, text):
+    assert wording.ratio_with_interval(interval, beyond_one=True) == text
+
+
+@pytest.mark.parametrize(
     ("value", "text"),
     [(82.47, "82.5 s"), (0.828756, "829 ms"), (0.0000951, "95.1 µs"), (1234.0, "1,230 s")],
 )

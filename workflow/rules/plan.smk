@@ -15,7 +15,7 @@ from epochbench.config import protocol, resolve_config
 from epochbench.errors import BenchmarkError
 from epochbench.files import digest_of_folder, is_url
 from epochbench.shard.provenance import code_digest as sharding_digest
-from epochbench.sheets import read_cells, read_labels
+from epochbench.sheets import other_frameworks, read_cells, read_labels
 from epochbench.timing import provenance, stack
 from epochbench.timing.devices import accelerators, lacking, unseen
 from epochbench.timing.frameworks import TORCH, environments
@@ -206,8 +206,11 @@ def settings_of_numbers():
 
 
 def settings_of_summary():
-    """Return how samples become numbers, prices, and what the sheet calls its cells."""
-    return settings_of_numbers() | {"labels": LABELS}
+    """Return how samples become numbers, prices, what the sheet calls its cells, and its frameworks beside torch."""
+    return settings_of_numbers() | {
+        "labels": LABELS,
+        "frameworks": other_frameworks(CELLS.values()),
+    }
 
 
 def places_of_report(wildcards=None):

@@ -2,13 +2,14 @@
 
 import csv
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from epochbench.columns import LABEL, contradictions, sheet_schema
 from epochbench.errors import BenchmarkError
 from epochbench.foreign import is_here
 from epochbench.schemas import mistakes, reason
-from epochbench.timing.cell import REQUIRED, Cell, with_defaults
+from epochbench.timing.cell import DEFAULTS, REQUIRED, Cell, with_defaults
 from epochbench.unseen import visible
 
 PUBLISHED_COLUMNS = ("label", "device", "hardware", "seconds", "images", "statistic", "source")
@@ -30,6 +31,15 @@ def read_cells(path: str | Path, columns: dict | None = None, files_here: bool =
 def read_labels(path: str | Path) -> dict[str, str]:
     """Return the cells that a valid sheet gives a label, by their names."""
     return {row["cell"]: row[LABEL] for row in _read_sheet(path, REQUIRED)[0] if LABEL in row}
+
+
+def other_frameworks(cells: Iterable[Cell]) -> dict[str, dict[str, str]]:
+    """Return the frameworks of cells that torch does not train, by device and the cell's name."""
+    found = {}
+    for cell in cells:
+        if cell.framework != DEFAULTS["framework"]:
+            found.setdefault(cell.device, {})[cell.cell] = cell.framework
+    return found
 
 
 def read_published(path: str | Path) -> list[dict]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from epochbench.stats import Interval, less_time
 
 MAX_DIGITS = 4
+# Of a number, more than anybody reads.
+ALL_DIGITS = 9
 MINUS = "\N{EN DASH}"
 
 
@@ -73,16 +75,22 @@ def ratio(interval: Interval, unit: str = "x") -> str:
     return f"{significant(interval.estimate, digits_supported(interval))}{unit}"
 
 
-def ratio_with_interval(interval: Interval) -> str:
-    """Write a speedup and its interval: 3.49x (3.41-3.57), or say that one run has none."""
-    return f"{ratio(interval)} ({bounds(interval)})"
+def ratio_with_interval(interval: Interval, *, beyond_one: bool = False) -> str:
+    """Write a speedup and its interval: 3.49x (3.41-3.57), or say that one run has none.
+
+    With `beyond_one` a lower end above 1 has as many digits as show it: 4x (1.2-10).
+    """
+    return f"{ratio(interval)} ({bounds(interval, beyond_one=beyond_one)})"
 
 
-def bounds(interval: Interval) -> str:
+def bounds(interval: Interval, *, beyond_one: bool = False) -> str:
     """Write both ends of a speedup's interval: 3.41-3.57, or say that one run has none."""
     if interval.low is None:
         return "one run, no interval"
     digits = digits_supported(interval)
+    if beyond_one and 1 < interval.low < 2:
+        seen = (each for each in range(digits, ALL_DIGITS) if float(significant(interval.low, each)) > 1)
+        digits = next(seen, ALL_DIGITS)
     return f"{significant(interval.low, digits)}{MINUS}{significant(interval.high, digits)}"
 
 

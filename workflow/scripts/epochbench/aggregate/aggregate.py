@@ -11,6 +11,7 @@ from epochbench.aggregate.break_even import break_even
 from epochbench.aggregate.cells import summarise_cell, with_verdicts
 from epochbench.aggregate.disturbed import counting_runs, disturbed_by, tries_of, usual_calibrations
 from epochbench.aggregate.floors import Floors
+from epochbench.aggregate.frameworks import frameworks
 from epochbench.aggregate.headline import headline, overtaken, reservations
 from epochbench.aggregate.labels import labels
 from epochbench.aggregate.ladder import ladder
@@ -69,12 +70,14 @@ def aggregate(
     notes += [plan.closing(leading and leading.speedup)] if plan else []
     notes += overtaken(cells, leading, settings, by_cell)
     notes = list(map(visible, [*notes, *_losses(left_out, failed)]))
+    standing = frameworks(cells, settings, by_cell, reference, failed)
     return Summary(
         dataset=replace(reference.dataset, name=visible(reference.dataset.name)),
         settings=settings,
         headline=leading,
         ladder=ladder(cells, leading, by_cell, settings.confidence),
         break_even=break_even(cells, leading),
+        frameworks=standing,
         code=code_versions(records),
         gates=[GateDemand(gate.name, gate.severity, gate.demand) for gate in gates.GATES],
         cells=with_verdicts(cells, by_cell, settings),
@@ -83,7 +86,7 @@ def aggregate(
         left_out=list(left_out),
         failed=list(failed),
         notes=notes,
-        answer=answer(leading, cells, notes),
+        answer=answer(leading, cells, notes, standing),
     )
 
 

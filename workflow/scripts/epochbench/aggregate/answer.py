@@ -1,15 +1,19 @@
 """The last word: the answer in two lines, and what makes a run end with an error."""
 
 from epochbench import wording
+from epochbench.aggregate.standings import Frameworks
 from epochbench.aggregate.summary import CellSummary, Headline, Summary
 from epochbench.records import gates
 
 
-def answer(headline: Headline | None, cells: list[CellSummary], notes: list[str]) -> list[str]:
+def answer(
+    headline: Headline | None, cells: list[CellSummary], notes: list[str], frameworks: Frameworks | None = None
+) -> list[str]:
     """Return the answer in two lines: the plain sentence, then intervals, cells and what else must be said."""
     first = headline.plain if headline else "There are not two comparable cells yet, so there is no speedup."
     second = headline.details if headline else []
-    return [first, " ".join(second + without_wrong(cells) + notes)]
+    which = frameworks.sentences if frameworks else []
+    return [first, " ".join(second + which + without_wrong(cells) + notes)]
 
 
 def without_wrong(cells: list[CellSummary]) -> list[str]:

@@ -164,6 +164,7 @@ def _flags(runs: list[Record], base: list[Record] | None, reference: Record) -> 
         (first.cell.model != reference.cell.model, "other network than the headline's"),
         (first.protocol.optimizer != reference.protocol.optimizer, "other optimiser than the baseline"),
         (first.cell.batch_size != reference.cell.batch_size, "other batch size than the baseline"),
+        (first.cell.framework != reference.cell.framework, "other framework than the baseline"),
         (base and other_software(runs, base), "other software than the baseline"),
     )
     return [flag for applies, flag in rules if applies]

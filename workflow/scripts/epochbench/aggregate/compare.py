@@ -79,6 +79,7 @@ def _without_contrast(name: str, old: list[Record], new: list[Record], settings:
         (MISSING, differs(lambda run: run.dataset.fingerprint), "trained on other data"),
         (MISSING, differs(lambda run: run.protocol.optimizer), "trained by another optimiser"),
         (MISSING, differs(lambda run: run.protocol.residency), "images elsewhere when the clock started"),
+        (MISSING, differs(lambda run: run.cell.framework), "trained by another framework"),
         (MISSING, differs(lambda run: replace(run.cell, cell="")), "the cell sets something else"),
     )
     for verdict, applies, note in reasons:

@@ -1,14 +1,14 @@
 """The comparison to lead with."""
 
 from epochbench import wording
-from epochbench.aggregate.baseline import does_the_same_work, epoch_times, first_runs, node_of, speedup_over
-from epochbench.aggregate.contrast import count_close
-from epochbench.aggregate.machines import other_software
+from epochbench.aggregate.baseline import does_the_same_work, epoch_times, node_of, speedup_over
+from epochbench.aggregate.labels import with_framework
 from epochbench.aggregate.plain import plain_sentence
 from epochbench.aggregate.plan import Plan
+from epochbench.aggregate.ratios import Ratios
 from epochbench.aggregate.settings import Settings
 from epochbench.aggregate.summary import CellSummary, EqualPrecision, Fair, Headline
-from epochbench.stats import Interval, replay, typical_epoch
+from epochbench.stats import Interval, replay
 from epochbench.timing.cell import is_imported
 from epochbench.timing.record import Record
 
@@ -21,15 +21,16 @@ def headline(
     Only cells that were timed here, with the baseline's data, network and batch size, and without a failed hard gate,
     can lead; `settings.best` names another one, imported or not. Which is the fastest, the first runs tell: further
     ones are made of the leading cell alone, and would let luck decide. A cell that a plan has chosen stays, as long as
-    it can lead. `fair` is the same against the fastest CPU cell, where that is neither of the two.
+    it can lead. `fair` is the same against the fastest CPU cell, where that is neither of the two. The fastest of any
+    framework counts, since the question is what a device does at its best; a framework that is not PyTorch is named.
     """
-    sides = _sides(cells, settings, by_cell, plan)
+    compare = _Comparison(by_cell, settings.confidence)
+    sides = _sides(cells, settings, compare, plan)
     if sides is None:
         return None
     base, best = sides
     # Each side beside those that were timed where it was.
-    slow, fast = (_fastest_first([base, *_rivals(cells, base, node_of(side.cell))], by_cell) for side in sides)
-    compare = _Comparison(by_cell, settings.confidence)
+    slow, fast = (compare.fastest_first([base, *_rivals(cells, base, node_of(side.cell))]) for side in sides)
     # A cell that the config names was picked by nobody's times.
     close = 1 if settings.best else compare.close(best, _candidates(cells, base, settings))
     ratio, fair = compare.ratio(base, best, (1, close)), _fair(base, best, slow, close, compare)
@@ -39,7 +40,7 @@ def headline(
         baseline=base.cell,
         best=best.cell,
         speedup=ratio,
-        plain=f"{plain}{compare.unlike(base, best)}.",
+        plain=f"{plain}{compare.but_with(base, best)}.",
         sentence=compare.sentence(base, best, ratio),
         close=close,
         fair=fair,
@@ -49,13 +50,13 @@ def headline(
 
 
 def _sides(
-    cells: list[CellSummary], settings: Settings, by_cell: dict[str, list[Record]], plan: Plan | None
+    cells: list[CellSummary], settings: Settings, compare: "_Comparison", plan: Plan | None
 ) -> tuple[CellSummary, CellSummary] | None:
     """Return the baseline and the cell that leads, None where there are not both."""
     base = next((row for row in cells if row.cell == settings.baseline and row.valid), None)
     if base is None or (is_imported(base.cell) and not settings.best):
         return None
-    ranked = _fastest_first(_candidates(cells, base, settings), by_cell)
+    ranked = compare.fastest_first(_candidates(cells, base, settings))
     planned = [row for row in ranked if plan and (plan.baseline, plan.best) == (base.cell, row.cell)]
     return (base, [*planned, *ranked][0]) if ranked else None
 
@@ -90,11 +91,6 @@ def _rivals(cells: list[CellSummary], base: CellSummary, node: str) -> list[Cell
     """Return the other cells that do the baseline's work, failed no hard gate, and were timed on a node, or here."""
     able = [row for row in cells if row.valid and node_of(row.cell) == node]
     return [row for row in able if row is not base and does_the_same_work(row, base)]
-
-
-def _fastest_first(rows: list[CellSummary], by_cell: dict[str, list[Record]]) -> list[CellSummary]:
-    """Return rows by their epoch time in the first runs."""
-    return sorted(rows, key=lambda row: typical_epoch(epoch_times(first_runs(by_cell[row.cell]))).estimate)
 
 
 def _fair(
@@ -143,29 +139,17 @@ def _by_precision(ranked: list[CellSummary]) -> dict[str, list[CellSummary]]:
     return found
 
 
-class _Comparison:
+class _Comparison(Ratios):
     """Two cells as a ratio, and in words that an engineer would say."""
 
-    def __init__(self, by_cell: dict[str, list[Record]], confidence: float):
-        self.by_cell, self.confidence = by_cell, confidence
-
-    def ratio(self, slow: CellSummary, fast: CellSummary, close: tuple[int, int]) -> Interval:
-        """Return how many times faster a cell is, each side the fastest of some (Spread.close)."""
-        return speedup_over(self.by_cell[slow.cell], self.by_cell[fast.cell], self.confidence, close)
-
-    def close(self, picked: CellSummary, rows: list[CellSummary]) -> int:
-        """Return from how many cells, itself included, one was picked that the first runs do not tell apart."""
-        mine, *others = (
-            epoch_times(first_runs(self.by_cell[row.cell]))
-            for row in [picked, *(row for row in rows if row is not picked)]
-        )
-        return count_close(mine, others, self.confidence)
-
     def sentence(self, slow: CellSummary, fast: CellSummary, ratio: Interval) -> str:
-        """Name hardware, precision and cell of both sides; the hardware once where it is the same."""
+        """Name hardware, precision and cell of both sides; the hardware once where it is the same.
+
+        Their frameworks too, where one is another than PyTorch.
+        """
         times = wording.ratio_with_interval(ratio)
-        less = f"{wording.less_time_percent(ratio)}{self.unlike(slow, fast)}"
-        one, other = (f"in {row.settings.precision}" for row in (fast, slow))
+        less = f"{wording.less_time_percent(ratio)}{self.but_with(slow, fast)}"
+        one, other = (f"in {row.settings.precision}{_with(row, slow, fast)}" for row in (fast, slow))
         if slow.hardware == fast.hardware:
             compared = f"On {fast.hardware}, {fast.cell} {one} trains {times} as fast as {slow.cell} {other}"
             return f"{compared}: {_epoch(fast)} an epoch against {_epoch(slow)}, {less}."
@@ -175,18 +159,20 @@ class _Comparison:
 
     def short_sentence(self, slow: CellSummary, fast: CellSummary, ratio: Interval) -> str:
         times = wording.ratio_with_interval(ratio)
+        one, other = (f"{row.cell}{_with(row, slow, fast)}" for row in (fast, slow))
         return (
-            f"In {fast.settings.precision} on both sides, {fast.cell} trains {times} as fast as {slow.cell}: "
-            f"{_epoch(fast)} an epoch against {_epoch(slow)}{self.unlike(slow, fast)}."
+            f"In {fast.settings.precision} on both sides, {one} trains {times} as fast as {other}: "
+            f"{_epoch(fast)} an epoch against {_epoch(slow)}{self.but_with(slow, fast)}."
         )
 
-    def unlike(self, slow: CellSummary, fast: CellSummary) -> str:
+    def but_with(self, slow: CellSummary, fast: CellSummary) -> str:
         """Say in what code and software the two sides differ; nothing where they are alike."""
-        sides = self.by_cell[fast.cell], self.by_cell[slow.cell]
-        codes = [{run.code.digest for run in side} for side in sides]
-        words = ["other timing code"] if codes[0] != codes[1] else []
-        words += other_software(*sides)
+        words = self.unlike(slow, fast)
         return f", but with {wording.listed(words)}" if words else ""
+
+
+def _with(row: CellSummary, *sides: CellSummary) -> str:
+    return with_framework(row.settings, *(side.settings for side in sides))
 
 
 def _epoch(row: CellSummary) -> str:

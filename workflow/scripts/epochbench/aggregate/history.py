@@ -110,7 +110,14 @@ def _all_series(exports: list[dict[str, list[Record]]], settings: Settings) -> l
 def _kind(runs: list[Record]) -> tuple:
     """Return what must be equal for two exports' times of a cell to be divided by each other."""
     facts = (
-        (run.machine.fingerprint, run.dataset.fingerprint, run.protocol.optimizer, run.protocol.residency, run.cell)
+        (
+            run.machine.fingerprint,
+            run.dataset.fingerprint,
+            run.protocol.optimizer,
+            run.protocol.residency,
+            run.cell.framework,
+            replace(run.cell, framework=""),
+        )
         for run in runs
     )
     return tuple(frozenset(values) for values in zip(*facts, strict=True))
@@ -119,7 +126,7 @@ def _kind(runs: list[Record]) -> tuple:
 def _apart(first: tuple, kind: tuple) -> list[str]:
     """Return in words why a series is another than the cell's first."""
     words = ("other machine", "other data", "other optimiser", "images elsewhere when the clock started",
-             "the cell sets something else")  # fmt: skip
+             "other framework", "the cell sets something else")  # fmt: skip
     return [word for word, one, other in zip(words, first, kind, strict=True) if one != other]
 
 

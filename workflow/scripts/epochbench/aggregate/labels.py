@@ -5,14 +5,17 @@ from collections import Counter
 
 from epochbench import wording
 from epochbench.aggregate.baseline import node_of
+from epochbench.aggregate.framework_names import NAMES, name_of
 from epochbench.foreign import is_foreign, without_folder
 from epochbench.timing.cell import COLUMNS, DEFAULTS, Cell
+from epochbench.timing.frameworks import TORCH
 from epochbench.unseen import visible
 
 # In the order in which they are said; under `...` stands how a column's other values are written. A value without
 # either is said by its column's name.
 WORDS = {
     "model": {"lenet": "published network", "resnet18": "ResNet-18"},
+    "framework": {**NAMES, ...: "{}"},
     "precision": {"tf32": "TF32", ...: "{}"},
     "layers": {
         "published": "layers as published",
@@ -65,18 +68,28 @@ MOST_LETTERS = 40
 
 
 def label(cell: Cell) -> str:
-    """Return a cell in words from its settings: "GPU, bf16, kernels by hand, epoch in one launch"."""
+    """Return a cell in words from its settings: "GPU, bf16, kernels by hand, epoch in one launch".
+
+    A framework is said where it is not PyTorch: "CPU, JAX, compiled".
+    """
     # Kernels by hand have a layout of their own.
     told = [name for name in _set_otherwise(cell) if (name, cell.layers) != ("memory_format", "fused")]
     words = {name: setting(name, getattr(cell, name), cell.device) for name in told}
     network = [words.pop("model")] if "model" in words else []
     device = words.pop("processes") if cell.device == "gpu" and "processes" in words else cell.device.upper()
-    return ", ".join([*network, device, *(words.values() or [AS_TYPED])])
+    framework = [words.pop("framework")] if "framework" in words else []
+    return ", ".join([*network, device, *framework, *(words.values() or [AS_TYPED])])
 
 
 def is_typed(cell: Cell) -> bool:
-    """Tell whether a cell is what people type: its row of the sheet names nothing but device and network."""
-    return set(_set_otherwise(cell)) <= {"model"}
+    """Tell whether a cell is what people type: its row names nothing but device, network and framework."""
+    return set(_set_otherwise(cell)) <= {"model", "framework"}
+
+
+def with_framework(cell: Cell, *sides: Cell, word: str = "with") -> str:
+    """Return " with JAX" for one side of a comparison; nothing where all sides are trained by PyTorch."""
+    named = {side.framework for side in (cell, *sides)} != {TORCH}
+    return f" {word} {name_of(cell.framework)}" if named else ""
 
 
 def _set_otherwise(cell: Cell) -> list[str]:

@@ -64,10 +64,14 @@ def _valid(chain: list[CellSummary]) -> list[CellSummary]:
 
 
 def _counterpart(rows: list[CellSummary], arrival: CellSummary) -> CellSummary:
-    """Return the fastest cell in the precision of the other device's first rung, or else in any: like with like."""
+    """Return the fastest cell in framework and precision of the other device's first rung: like with like.
+
+    Or else in its precision, or any.
+    """
     ranked = sorted(_valid(rows), key=lambda row: row.epoch_seconds.estimate)
     alike = [row for row in ranked if row.settings.precision == arrival.settings.precision]
-    return (alike or ranked)[0]
+    same = [row for row in alike if row.settings.framework == arrival.settings.framework]
+    return (same or alike or ranked)[0]
 
 
 def _changes(before: CellSummary, after: CellSummary) -> list[str]:

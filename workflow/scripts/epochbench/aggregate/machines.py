@@ -2,9 +2,11 @@
 
 from dataclasses import asdict, fields, replace
 
+from epochbench.aggregate.framework_names import packages_of
 from epochbench.aggregate.summary import CodeVersion, Difference, MachineSummary, NodeValue
 from epochbench.documents import to_dict
 from epochbench.timing.floors import highest
+from epochbench.timing.frameworks import TORCH
 from epochbench.timing.record import Record
 from epochbench.timing.stack import fact_of
 from epochbench.unseen import visible
@@ -30,14 +32,18 @@ def devices_used(record: Record) -> int:
 
 
 def machines(records: list[Record]) -> list[MachineSummary]:
-    """Return every machine that a record names, once, with the highest peaks that any of its runs reached."""
-    known = {}
+    """Return every machine that a record names, once, with the highest peaks that any of its runs reached.
+
+    Versions are those of PyTorch's runs where there are any: another framework's environment need not have torch.
+    """
+    known, first = {}, {}
     for record in records:
         key = record.machine.fingerprint, hardware(record)
-        machine = known.setdefault(key, _machine(record))
-        if record.peaks:
-            known[key] = replace(machine, peaks=highest(machine.peaks, record.peaks))
-    return list(known.values())
+        told = first.setdefault(key, record)
+        if told.cell.framework != TORCH == record.cell.framework:
+            first[key] = record
+        known[key] = highest(known.get(key), record.peaks) if record.peaks else known.get(key)
+    return [replace(_machine(first[key]), peaks=peaks) for key, peaks in known.items()]
 
 
 def _machine(record: Record) -> MachineSummary:
@@ -85,11 +91,21 @@ def stack_facts(runs: list[Record], every: list[Record]) -> dict[str, str]:
 
 
 def other_software(runs: list[Record], others: list[Record]) -> list[str]:
-    """Return in words in what software and settings two sets of runs differ: "torch 2.11 against 2.15"."""
+    """Return in words in what software and settings two sets of runs differ: "torch 2.11 against 2.15".
+
+    That two frameworks are other packages goes without saying.
+    """
     return [
         "other protocol" if name == "protocol" else f"{name} {one} against {other}"
         for name, (one, other) in differing_facts(runs, others).items()
+        if name not in _packages_of_different(runs, others)
     ]
+
+
+def _packages_of_different(runs: list[Record], others: list[Record]) -> set[str]:
+    """Return the packages of the frameworks of two sets of runs; none where both have the same."""
+    one, other = ({run.cell.framework for run in side} for side in (runs, others))
+    return packages_of(one | other) if one != other else set()
 
 
 def differing_facts(runs: list[Record], others: list[Record]) -> dict[str, tuple[str, str]]:

@@ -4,9 +4,10 @@ import re
 
 from epochbench import wording
 from epochbench.aggregate.baseline import node_of
-from epochbench.aggregate.labels import is_typed, on_node
+from epochbench.aggregate.labels import is_typed, on_node, with_framework
 from epochbench.aggregate.summary import CellSummary
 from epochbench.stats import Interval
+from epochbench.timing.cell import Cell
 
 # What vendors add to a processor's name and nobody says, from its generation to the memory.
 UNSPOKEN = re.compile(
@@ -27,20 +28,29 @@ def plain_sentence(
     """Return the comparison in words that need no knowledge of cells, without a full stop.
 
     `ratio` is how many times as fast `fast` trains as `slow`; `fair` has the fastest CPU cell of where `slow` was timed
-    and the same over it; `is_best` tells whether `fast` was picked as the fastest there.
+    and the same over it; `is_best` tells whether `fast` was picked as the fastest there. Frameworks are named where not
+    all sides are trained by PyTorch.
     """
-    if on_one_machine(slow, fast):
-        how = f"at {_its(fast)} best" if is_best else f"in cell {fast.cell}"
-        said = f"{how}, {short_name(fast)} {_train(fast)} this network {_times(ratio)} {_the_same(slow, fast)}"
-    else:
-        them = "them" if _is_plural(slow) else "it"
-        typed = f"as people use {them}" if is_typed(slow.settings) else f"in cell {slow.cell}"
-        said = f"{where(fast)} {_train(fast)} this network {_times(ratio)} {where(slow)} {typed}"
+    sides = [row.settings for row in (slow, fast, *(fair[:1] if fair else ()))]
+    said = _over_the_baseline(slow, fast, ratio, sides, is_best=is_best)
     if fair and slow.device == "cpu":
         row, over = fair
         same = "the same processor at its" if on_one_machine(row, slow) else f"{where(row)} at {_its(row)}"
-        said += f", and {_times(over)} {same} best"
+        said += f", and {_times(over)} {same} best{with_framework(row.settings, *sides)}"
     return said[0].upper() + said[1:]
+
+
+def _over_the_baseline(
+    slow: CellSummary, fast: CellSummary, ratio: Interval, sides: list[Cell], *, is_best: bool
+) -> str:
+    by = with_framework(fast.settings, *sides)
+    if on_one_machine(slow, fast):
+        how = f"at {_its(fast)} best" if is_best else f"in cell {fast.cell}"
+        return f"{how}{by}, {short_name(fast)} {_train(fast)} this network {_times(ratio)} {_the_same(slow, fast)}"
+    them = "them" if _is_plural(slow) else "it"
+    typed = f"as people use {them}" if is_typed(slow.settings) else f"in cell {slow.cell}"
+    typed += with_framework(slow.settings, *sides)
+    return f"{where(fast)}{by} {_train(fast)} this network {_times(ratio)} {where(slow)} {typed}"
 
 
 def on_one_machine(one: CellSummary, other: CellSummary) -> bool:
@@ -68,6 +78,7 @@ def where(row: CellSummary) -> str:
 def _the_same(slow: CellSummary, fast: CellSummary) -> str:
     """Return how the slower of two cells of one machine was used, and by how many cores where that is not the same."""
     typed = "with the code that people usually write" if is_typed(slow.settings) else f"in cell {slow.cell}"
+    typed += with_framework(slow.settings, fast.settings, word="in" if is_typed(slow.settings) else "with")
     cores = _count_and_name(slow)[0]
     used = _cores_used(slow, cores)
     if slow.device != "cpu" or used == _cores_used(fast, cores):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from epochbench.aggregate.baseline import does_the_same_work
+from epochbench.aggregate.framework_names import versions_of
 from epochbench.aggregate.machines import stack_facts
 from epochbench.aggregate.plain import short_name
 from epochbench.aggregate.summary import CellSummary, Summary
@@ -20,7 +21,7 @@ from epochbench.timing.stack import VARIABLES
 # Of the text that a stranger wrote, as it is shown.
 MOST_LETTERS = 60
 # What says where a cell runs, not what it does; and what a table is about anyway.
-BESIDE_THE_WORK = ("gpu_model", "constraint", "model", "batch_size")
+BESIDE_THE_WORK = ("gpu_model", "constraint", "model", "framework", "batch_size")
 # Of a result's digest: nobody finds another export with the same 64 bits.
 ADDRESS_LETTERS = 16
 
@@ -33,6 +34,7 @@ class Work:
     train_images: int  # in an epoch
     model: str  # the network
     parameters: int  # of it: two networks may have one name
+    framework: str  # what trained it, the sheet's word
     batch_size: int  # images in a step
     baseline: str  # what the baseline's row of the sheet sets, in words; empty where it is what people type
 
@@ -67,6 +69,7 @@ class Result:
     cpu_cells: int  # cells of the CPU among which the fastest is
     has_gpu: bool  # whether a GPU leads
     torch: str  # versions
+    versions: str  # of the framework's packages
     python: str  # versions
     cuda: str  # versions; none without
     measured: str  # when its first run began, ISO 8601
@@ -148,9 +151,14 @@ def result_of(pair: Pair, file: str, digest: str, known_code: frozenset[str]) ->
 
 
 def _work(first: Record) -> Work:
-    data, parameters = first.dataset, first.training.parameters
     return Work(
-        data.fingerprint, data.train_images, _network(first), parameters, first.cell.batch_size, _baseline(first)
+        fingerprint=first.dataset.fingerprint,
+        train_images=first.dataset.train_images,
+        model=_network(first),
+        parameters=first.training.parameters,
+        framework=shown(first.cell.framework),
+        batch_size=first.cell.batch_size,
+        baseline=_baseline(first),
     )
 
 
@@ -202,6 +210,7 @@ def _origin(runs: list[Record], known_code: frozenset[str]) -> dict[str, str | b
     machines, code = [run.machine for run in runs], runs[0].code
     return {
         "torch": _listed(machine.torch for machine in machines),
+        "versions": shown(versions_of(runs)),
         "python": _listed(machine.python for machine in machines),
         "cuda": _listed(machine.cuda or "none" for machine in machines),
         "nodes": _listed(machine.node for machine in machines),

@@ -14,3 +14,5 @@ class Settings:
     currency: str = "EUR"  # the word behind every price
     per_hour: dict[str, float] = field(default_factory=dict)  # price of an hour, by the hardware's name
     labels: dict[str, str] = field(default_factory=dict)  # what the sheet calls its cells, by their names
+    # By device and cell, the frameworks that the sheet names beside torch.
+    frameworks: dict[str, dict[str, str]] = field(default_factory=dict)

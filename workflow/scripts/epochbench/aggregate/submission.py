@@ -101,10 +101,14 @@ def _pairs(whole: Pair, settings: Settings) -> list[Pair]:
 
 
 def _matched(records: list[Record]) -> Iterator[tuple[list[Record], list[Record]]]:
-    """Yield the runs of every CPU and every GPU beside it, for each data set and network; without a GPU none."""
-    groups: dict[tuple[str, str], list[Record]] = {}
+    """Yield the runs of every CPU and every GPU beside it, for each data set, network and framework.
+
+    Without a GPU there are the CPU's alone. The board compares machines: one framework trains on both sides.
+    """
+    groups: dict[tuple[str, str, str], list[Record]] = {}
     for record in records:
-        groups.setdefault((record.dataset.fingerprint, record.cell.model), []).append(record)
+        work = record.dataset.fingerprint, record.cell.model, record.cell.framework
+        groups.setdefault(work, []).append(record)
     for group in groups.values():
         cpus, gpus = _cpus_with_baseline(_by_hardware(group, "cpu")), _by_hardware(group, "gpu")
         yield from product(cpus, gpus or [[]])

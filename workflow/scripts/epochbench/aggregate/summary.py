@@ -7,6 +7,7 @@ seconds, intervals have the confidence of the settings, and None is "unknown" un
 from dataclasses import dataclass
 
 from epochbench.aggregate.settings import Settings
+from epochbench.aggregate.standings import Frameworks
 from epochbench.records.exchange import Quarantined
 from epochbench.stats import Interval
 from epochbench.timing.cell import Cell, is_imported
@@ -285,6 +286,7 @@ class Summary:
     headline: Headline | None  # None without two comparable cells
     ladder: list[Rung]  # the headline's ratio, one change at a time; empty where the sheet is no chain to it
     break_even: BreakEven | None  # None without a GPU in the headline
+    frameworks: Frameworks | None  # None where there is one alone, and the sheet names no other
     code: list[CodeVersion]  # every version of the code that measured
     gates: list[GateDemand]  # the gates that judge each record
     cells: list[CellSummary]  # in the order of the records

@@ -20,7 +20,9 @@ def one_stack(records: list[Record]) -> Finding:
     if differing:
         sentence = f"Runs with {'; '.join(differing)}: delete the older ones and run again."
         return Finding("one stack", HARD, False, sentence)
-    said = f"All runs with torch {facts[0].get('torch', 'unknown')}"
+    # Keras has one version, whatever it runs on.
+    package = records[0].cell.framework.split("-")[0]
+    said = f"All runs with {package} {facts[0].get(package, 'unknown')}"
     if whole:
         return Finding("one stack", HARD, True, f"{said} and the same settings.")
     return Finding("one stack", HARD, None, f"{said}; an older record does not say with what settings.")

@@ -7,12 +7,14 @@ from markupsafe import Markup
 
 from epochbench import wording
 from epochbench.aggregate.board import Board, Refused, Table, all_results
+from epochbench.aggregate.framework_names import name_of
 from epochbench.aggregate.result import Result, Side
 from epochbench.documents import to_dict
 from epochbench.files import write_json, write_text
 from epochbench.report.board_chart import draw_chart
 from epochbench.report.templating import template
 from epochbench.stats import Interval
+from epochbench.timing.frameworks import TORCH
 
 BOARD_VERSION = 1
 UNKNOWN = "unknown"
@@ -70,6 +72,7 @@ def title_of(table: Table) -> str:
     """Return what all results of a table timed, in a few words."""
     work = table.work
     network = f"{work.model} ({wording.count(work.parameters)} parameters)"
+    network += "" if work.framework == TORCH else f" with {name_of(work.framework)}"
     kind = f"{'synthetic images' if table.synthetic else table.data} {work.fingerprint[:6]}"
     images = f"{kind} ({wording.count(work.train_images)} images)"
     baseline = f", over a CPU with {work.baseline}" if work.baseline else ""
@@ -103,7 +106,7 @@ def result_rows(table: Table, currency: str) -> list[dict[str, str]]:
         "energy, CPU as typed": lambda one: wording.joules(one.baseline.joules_per_epoch),
         "price, 1000 epochs": lambda one: _price(one.best, currency),
         "price, CPU as typed": lambda one: _price(one.baseline, currency),
-        "torch": lambda one: one.torch,
+        **_versions(table),
         "Python": lambda one: one.python,
         "measured": lambda one: _sorted_as_text(one.measured[:10]),
         "gates": _gates,
@@ -113,6 +116,13 @@ def result_rows(table: Table, currency: str) -> list[dict[str, str]]:
     known = {name: [column(one) for one in table.results] for name, column in columns.items()}
     kept = {name: values for name, values in known.items() if set(values) != {UNKNOWN}}
     return [dict(zip(kept, row, strict=True)) for row in zip(*kept.values(), strict=True)]
+
+
+def _versions(table: Table) -> dict[str, Column]:
+    """Return the column of the versions of what trained: torch, or the packages of another framework."""
+    if table.work.framework == TORCH:
+        return {"torch": lambda one: one.torch}
+    return {"versions": lambda one: one.versions}
 
 
 def _ratio(ratio: Interval | None) -> str:

@@ -7,9 +7,9 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from epochbench import wording
-from epochbench.aggregate.summary import CellSummary, Summary
+from epochbench.aggregate.summary import Summary
 from epochbench.report.lettering import in_lines, inches_of
-from epochbench.report.share import Ratio, data_in_words, must_be_said, question, ratios, sides
+from epochbench.report.share import Ratio, beside_others, data_in_words, must_be_said, question, ratios, sides
 from epochbench.report.style import COLOURS, INK, REPRODUCIBLE, SOFT, themed
 
 INCHES, DOTS = (12, 6.3), 100
@@ -39,7 +39,7 @@ def card(summary: Summary) -> Figure:
     size, lines = _fitted(summary.answer[0])
     figure.text(LEFT, 0.63, "\n".join(lines), fontsize=size, fontweight="bold", va="top", linespacing=1.3)
     if summary.headline:
-        _draw_bars(figure.add_axes((LEFT, 0.155, 1 - 2 * LEFT, 0.275)), sides(summary))
+        _draw_bars(figure.add_axes((LEFT, 0.155, 1 - 2 * LEFT, 0.275)), summary)
     notes = in_lines(_footer(summary), WIDTH, NOTE, NOTE_LINES if summary.headline else MOST_LINES)
     figure.text(LEFT, 0.03, "\n".join(notes), fontsize=NOTE, color=SOFT, va="bottom", linespacing=1.3)
     return figure
@@ -61,13 +61,15 @@ def _fitted(sentence: str) -> tuple[int, list[str]]:
     return size, in_lines(sentence, WIDTH, size, most, bold=True)
 
 
-def _draw_bars(axes, rows: list[CellSummary]) -> None:
+def _draw_bars(axes, summary: Summary) -> None:
     """Draw each side's epoch on one linear axis from 0: as long as it takes."""
+    rows = sides(summary)
     longest = max(row.epoch_seconds.estimate for row in rows)
     for position, row in enumerate(rows):
         seconds = row.epoch_seconds.estimate
         axes.barh(position, seconds, height=0.36, color=COLOURS[row.device])
         value = f": {wording.interval_seconds(row.epoch_seconds)} in {row.settings.precision}"
+        value += beside_others(summary, row.cell)
         label = in_lines(row.label, WIDTH - inches_of(value, SMALL), SMALL, 1)[0]
         axes.text(0, position - 0.28, label + value, fontsize=SMALL, color=INK, va="bottom")
     axes.set(xlim=(0, longest), ylim=(len(rows) - 0.7, -0.85))

@@ -1,8 +1,10 @@
 """The tables with a row for each cell: the summary's numbers in words."""
 
 from epochbench import wording
+from epochbench.aggregate.framework_names import name_of
 from epochbench.aggregate.summary import CellSummary, Summary
 from epochbench.records import gates
+from epochbench.report.groups import has_several_frameworks
 from epochbench.timing.cell import COLUMNS, REQUIRED
 
 UNKNOWN = "unknown"
@@ -16,16 +18,21 @@ def fastest_first(summary: Summary) -> list[CellSummary]:
 
 
 def cell_rows(summary: Summary) -> list[dict[str, str]]:
-    """Return one dictionary of texts per cell, fastest first; its keys are the column titles."""
-    return [_cell_row(row) for row in fastest_first(summary)]
+    """Return one dictionary of texts per cell, fastest first; its keys are the column titles.
+
+    A cell's framework is one of them where there are several.
+    """
+    several = has_several_frameworks(summary)
+    return [_cell_row(row, several) for row in fastest_first(summary)]
 
 
-def _cell_row(row: CellSummary) -> dict[str, str]:
+def _cell_row(row: CellSummary, several_frameworks: bool) -> dict[str, str]:
     is_base = row.cell == row.baseline
     ratio = wording.ratio_with_interval(row.speedup) if row.speedup else "none"
     return {
         "cell": row.cell,
         "device": row.device.upper(),
+        **({"framework": name_of(row.settings.framework)} if several_frameworks else {}),
         "epoch": wording.interval_seconds(row.epoch_seconds),
         "interval": wording.interval_of_seconds(row.epoch_seconds),
         "minimum": wording.seconds(row.minimum_seconds),

@@ -10,12 +10,14 @@ import seaborn as sns
 
 from epochbench import wording
 from epochbench.aggregate.summary import CellSummary, Summary
+from epochbench.report.groups import Layout, grouped
 from epochbench.report.lettering import drawn_names, in_lines
 from epochbench.report.references import Reference, has_the_published_work, scaled_references
 from epochbench.report.style import (
     COLOURS,
     EDGE,
     EPOCH_AXIS,
+    INK,
     PAPER,
     PHONE_INCHES,
     RULE,
@@ -51,47 +53,57 @@ def draw_speedup(summary: Summary, epochs: pd.DataFrame, published: list[dict], 
     Epoch times stand on a logarithmic axis in seconds: a dot for each timed epoch, the typical time and its interval
     in front. Published results are scaled to the images of one epoch here.
     """
-    cells, references = _rows(summary, published)
+    layout, references = _rows(summary, published)
+    cells = layout.cells
     samples = epochs[epochs["cell"].isin([row.cell for row in cells])]
     names = row_labels(cells)
     with themed():
-        height = 1.9 + row_inches(names, LABEL_POINTS) * (len(cells) + len(references))
+        height = 1.9 + row_inches(names, LABEL_POINTS) * (layout.rows + len(references))
         figure, (times, ratios) = plt.subplots(
             1, 2, sharey=True, figsize=(WIDTH_INCHES, height), width_ratios=(3, 2), layout="constrained"
         )
         figure.get_layout_engine().set(wspace=0.06)
-        _draw_times(times, cells, samples, references)
-        _draw_ratios(ratios, cells)
-        _label_rows(times, names, cells, references)
+        _draw_times(times, layout, samples, references)
+        _draw_ratios(ratios, layout)
+        _label_rows(times, names, layout, references)
         titles = {DOTS: _titles(cells, samples)} if len(samples) <= MOST_DOTS else {}
         on_page = with_titles(as_svg(figure, keep=True), titles)
         figure.set_layout_engine("constrained", wspace=0.06)
         _title(figure, summary, has_dots=len(samples) > 0)
         save(figure, paths, titles)
-    return Figure(on_page, _for_phones(cells, references))
+    return Figure(on_page, _for_phones(layout, references))
 
 
-def _for_phones(cells: list[CellSummary], references: list[Reference]) -> str:
+def _for_phones(layout: Layout, references: list[Reference]) -> str:
     """Return the figure as SVG for a narrow screen: each row's name, time and ratio above its mark, without samples."""
-    names = [(row.label, row.cell) for row in cells] + [
-        (f"{each.label} (published)", each.label) for each in references
-    ]
-    marks = [(row.epoch_seconds, COLOURS[row.device], _time_and_ratio(row)) for row in cells]
-    marks += [_published_mark(reference) for reference in references]
+    rows = {position: ((name, name), None) for position, name in layout.headings.items()}
+    rows |= {
+        position: ((row.label, row.cell), (row.epoch_seconds, COLOURS[row.device], _time_and_ratio(row)))
+        for position, row in zip(layout.positions, layout.cells, strict=True)
+    }
+    rows |= {
+        position: ((f"{each.label} (published)", each.label), _published_mark(each))
+        for position, each in enumerate(references, start=layout.rows)
+    }
+    ordered = [rows[position] for position in range(len(rows))]
     with themed():
-        figure, axes, names = phone_rows(names, [text for *_, text in marks])
-        for position, (name, (typical, colour, text)) in enumerate(zip(names, marks, strict=True)):
+        figure, axes, names = phone_rows([name for name, _ in ordered], [mark[2] for _, mark in ordered if mark])
+        for position, (name, (_, mark)) in enumerate(zip(names, ordered, strict=True)):
+            if mark is None:
+                row_above(axes, position, name, "", INK, bold=True)
+                continue
+            typical, colour, text = mark
             interval_mark(axes, position, typical, colour)
             row_above(axes, position, name, text, colour)
+        _separate(axes, layout, references if layout.headings else [], above=0.8)
         axes.set(xscale="log", xlabel=EPOCH_AXIS)
         plain_log_axis(axes, inches=PHONE_INCHES)
         return as_svg(figure)
 
 
-def _rows(summary: Summary, published: list[dict]) -> tuple[list[CellSummary], list[Reference]]:
-    """Return what has a row of its own, slowest first."""
-    cells = sorted(summary.cells, key=lambda row: -row.epoch_seconds.estimate)
-    return cells, scaled_references(summary, published)
+def _rows(summary: Summary, published: list[dict]) -> tuple[Layout, list[Reference]]:
+    """Return what has a row of its own, slowest first, the cells by framework."""
+    return grouped(summary.cells), scaled_references(summary, published)
 
 
 def _time_and_ratio(row: CellSummary) -> str:
@@ -125,14 +137,15 @@ def row_labels(cells: list[CellSummary]) -> list[str]:
     ]
 
 
-def _draw_times(axes, cells: list[CellSummary], samples: pd.DataFrame, references: list[Reference]) -> None:
+def _draw_times(axes, layout: Layout, samples: pd.DataFrame, references: list[Reference]) -> None:
     if len(samples):
-        _draw_epochs(axes, [row.cell for row in cells], samples)
-    for position, row in enumerate(cells):
+        places = {row.cell: position for position, row in zip(layout.positions, layout.cells, strict=True)}
+        _draw_epochs(axes, places, samples)
+    for position, row in zip(layout.positions, layout.cells, strict=True):
         typical = row.epoch_seconds
         interval_mark(axes, position, typical, COLOURS[row.device])
         value_beside(axes, position, typical.high or typical.estimate, wording.interval_seconds(typical))
-    for position, reference in enumerate(references, start=len(cells)):
+    for position, reference in enumerate(references, start=layout.rows):
         seconds = reference.scaled_seconds
         axes.plot(seconds, position, marker="D", markersize=5, color=COLOURS["published"], markerfacecolor=PAPER)
         value_beside(axes, position, seconds, wording.seconds(seconds))
@@ -142,12 +155,12 @@ def _draw_times(axes, cells: list[CellSummary], samples: pd.DataFrame, reference
     plain_log_axis(axes)
 
 
-def _draw_epochs(axes, order: list[str], samples: pd.DataFrame) -> None:
-    """Draw a dot for each timed epoch."""
+def _draw_epochs(axes, places: dict[str, int], samples: pd.DataFrame) -> None:
+    """Draw a dot for each timed epoch at its cell's place."""
     # Spread by the golden ratio rather than at random, so that the same numbers give the same picture.
     spread = (np.arange(len(samples)) * GOLDEN_RATIO % 1 - 0.5) * SPREAD_ROWS
     sns.scatterplot(
-        data=samples.assign(row=samples["cell"].map(order.index) + spread),
+        data=samples.assign(row=samples["cell"].map(places) + spread),
         x="epoch_seconds",
         y="row",
         hue="device",
@@ -163,16 +176,16 @@ def _draw_epochs(axes, order: list[str], samples: pd.DataFrame) -> None:
     )
 
 
-def _draw_ratios(axes, cells: list[CellSummary]) -> None:
+def _draw_ratios(axes, layout: Layout) -> None:
     axes.axvline(1, color=RULE, linewidth=1, zorder=1)
-    for position, row in enumerate(cells):
+    for position, row in zip(layout.positions, layout.cells, strict=True):
         if row.speedup is None:
             axes.annotate("not comparable", (1, position), (6, 0), textcoords="offset points", va="center", fontsize=8)
             continue
         interval_mark(axes, position, row.speedup, COLOURS[row.device])
         text = "baseline" if row.cell == row.baseline else _ratio_label(row.speedup)
         value_beside(axes, position, row.speedup.high or row.speedup.estimate, text)
-    ratios = [row.speedup for row in cells if row.speedup] or [Interval(1, 1, 1)]
+    ratios = [row.speedup for row in layout.cells if row.speedup] or [Interval(1, 1, 1)]
     highs, lows = [each.high or each.estimate for each in ratios], [each.low or each.estimate for each in ratios]
     span = max(max(highs) / min(lows), 2)
     axes.set(xscale="log", xlabel="times as fast (log scale)")
@@ -184,15 +197,23 @@ def _ratio_label(ratio: Interval) -> str:
     return wording.ratio(ratio) if ratio.low is None else wording.ratio_with_interval(ratio)
 
 
-def _label_rows(axes, names: list[str], cells: list[CellSummary], references: list[Reference]) -> None:
-    labels = names + [f"{reference.label} (published)" for reference in references]
-    axes.set_yticks(range(len(labels)), labels, fontsize=LABEL_POINTS)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
-    colours = [COLOURS[row.device] for row in cells] + [COLOURS["published"]] * len(references)
-    for label, colour in zip(axes.get_yticklabels(), colours, strict=True):
-        label.set_color(colour)
-    if cells and references:
-        axes.axhline(len(cells) - 0.5, color=EDGE, linewidth=0.8, linestyle=(0, (4, 3)))
+def _label_rows(axes, names: list[str], layout: Layout, references: list[Reference]) -> None:
+    """Name every row in the colour of its device; a framework's name stands in bold above its rows."""
+    last = layout.rows + len(references)
+    labels = names + [f"{reference.label} (published)" for reference in references] + list(layout.headings.values())
+    places = [*layout.positions, *range(layout.rows, last), *layout.headings]
+    axes.set_yticks(places, labels, fontsize=LABEL_POINTS)
+    axes.set_ylim(last - 0.4, -0.6)
+    colours = [COLOURS[row.device] for row in layout.cells] + [COLOURS["published"]] * len(references)
+    for label, colour in zip(axes.get_yticklabels(), [*colours, *[None] * len(layout.headings)], strict=True):
+        label.set(**({"color": colour} if colour else {"fontweight": "bold"}))
+    _separate(axes, layout, references, above=0.5)
+
+
+def _separate(axes, layout: Layout, references: list[Reference], above: float) -> None:
+    """Draw a line above each framework but the first, and above what others published: so many rows above its place."""
+    for place in [*filter(None, layout.headings), *([layout.rows] if references else [])]:
+        axes.axhline(place - above, color=EDGE, linewidth=0.8, linestyle=(0, (4, 3)))
 
 
 def _title(figure, summary: Summary, *, has_dots: bool) -> None:

@@ -3,6 +3,7 @@
 from epochbench.aggregate.summary import Summary
 from epochbench.report.accuracy_tables import accuracy_rows, accuracy_sentences
 from epochbench.report.cell_tables import cell_rows
+from epochbench.report.framework_tables import framework_ratio_rows
 from epochbench.report.share import data_in_words
 
 
@@ -13,6 +14,8 @@ def render_markdown(summary: Summary) -> str:
     labels = summary.labels
     rows = [{"cell": row["cell"], "in words": labels[row["cell"]]} | row for row in cell_rows(summary)]
     lines += ["", markdown_table(rows), ""]
+    if ratios := framework_ratio_rows(summary):
+        lines += [markdown_table(ratios), ""]
     if accuracies := accuracy_rows(summary):
         lines += [*accuracy_sentences(summary), "", markdown_table(accuracies), ""]
     return "\n".join(lines)

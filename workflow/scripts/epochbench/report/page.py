@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from epochbench import wording
 from epochbench.aggregate.summary import Summary
-from epochbench.report import accuracy_tables, cell_tables, machine_tables, ratio_tables, share
+from epochbench.report import accuracy_tables, cell_tables, framework_tables, machine_tables, ratio_tables, share
 from epochbench.report.figure import marks_in_words
 from epochbench.report.references import scaled_references
 from epochbench.report.style import Figure, on_page
@@ -51,7 +51,10 @@ def render_page(summary: Summary, published: list[dict], pictures: Pictures) -> 
         caption=marks_in_words(summary),
         waterfall=_both_forms(pictures.waterfall, "w") if pictures.waterfall else None,
         samples=_samples(pictures.samples_png) if pictures.samples_png else None,
+        which=summary.frameworks.sentences if summary.frameworks else [],
+        at_best=summary.frameworks.details if summary.frameworks else [],
         **_tables_of_cells(summary),
+        **_tables_of_frameworks(summary),
         **_tables_of_ratios(summary, published),
         **_tables_of_machines(summary),
     )
@@ -74,6 +77,14 @@ def _tables_of_cells(summary: Summary) -> dict[str, list]:
         "gates": cell_tables.gate_rows(summary),
         "failed_gates": cell_tables.failed_gate_rows(summary),
         "judged": cell_tables.gates_in_words(summary),
+    }
+
+
+def _tables_of_frameworks(summary: Summary) -> dict[str, list]:
+    return {
+        "frameworks": framework_tables.framework_rows(summary),
+        "framework_ratios": framework_tables.framework_ratio_rows(summary),
+        "within": framework_tables.within_rows(summary),
     }
 
 

@@ -1,6 +1,7 @@
 """The tables about the ratio: where it comes from, how else it could be scored, when it pays, what others published."""
 
 from epochbench import wording
+from epochbench.aggregate.labels import with_framework
 from epochbench.aggregate.summary import BreakEven, Rung, Summary
 from epochbench.report.references import Reference
 
@@ -100,12 +101,19 @@ def batch_rows(summary: Summary) -> list[dict[str, str]]:
     return [
         {
             "batch size": wording.count(batch.batch_size),
-            "fastest CPU cell": batch.cpu,
-            "fastest GPU cell": batch.gpu,
+            "fastest CPU cell": _of_framework(batch.cpu, summary),
+            "fastest GPU cell": _of_framework(batch.gpu, summary),
             "GPU as fast as CPU": f"{wording.significant(batch.times_faster, 3)}x",
         }
         for batch in (summary.break_even.batches if summary.break_even else [])
     ]
+
+
+def _of_framework(cell: str, summary: Summary) -> str:
+    """Return a cell's name, with its framework where that is not PyTorch."""
+    settings = next(row.settings for row in summary.cells if row.cell == cell)
+    named = with_framework(settings).removeprefix(" ")
+    return f"{cell} ({named})" if named else cell
 
 
 def reference_rows(references: list[Reference]) -> list[dict[str, str]]:

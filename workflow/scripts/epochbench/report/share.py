@@ -7,8 +7,10 @@ from markupsafe import escape
 
 from epochbench import wording
 from epochbench.aggregate.answer import without_wrong
+from epochbench.aggregate.labels import with_framework
 from epochbench.aggregate.plain import on_one_machine, where
 from epochbench.aggregate.summary import CellSummary, Summary
+from epochbench.timing.frameworks import TORCH
 from epochbench.unseen import visible
 
 # Of a badge, pixels: a letter of Verdana or DejaVu Sans at 11 pixels, on average, and the room at both sides.
@@ -54,9 +56,19 @@ def ratios(summary: Summary) -> list[Ratio]:
     leading = summary.headline
     if leading is None:
         return []
-    pairs = [(leading.speedup, summary.labels[leading.baseline])]
-    pairs += [(leading.fair.speedup, "the best CPU cell")] if leading.fair else []
+    pairs = [(leading.speedup, f"{summary.labels[leading.baseline]}{beside_others(summary, leading.baseline)}")]
+    pairs += [(leading.fair.speedup, f"the best CPU cell{_with(summary, leading.fair.cell)}")] if leading.fair else []
     return [Ratio(wording.ratio(each), wording.bounds(each), f"as fast as {slower}") for each, slower in pairs]
+
+
+def _with(summary: Summary, cell: str) -> str:
+    """Return the framework of one of the answer's cells in words; nothing where all of them are PyTorch's."""
+    return with_framework(_rows(summary)[cell].settings, *(row.settings for row in sides(summary)))
+
+
+def beside_others(summary: Summary, cell: str) -> str:
+    """Return " with PyTorch" for a cell of PyTorch's beside one of another's, whose words name that already."""
+    return _with(summary, cell) if _rows(summary)[cell].settings.framework == TORCH else ""
 
 
 def sides(summary: Summary) -> list[CellSummary]:
@@ -88,7 +100,10 @@ def _times(summary: Summary) -> Iterable[str]:
     if summary.headline is None:
         return []
     slow, fast = _compared(summary)
-    epochs = [f"{wording.interval_seconds(row.epoch_seconds)} in {row.settings.precision}" for row in (fast, slow)]
+    epochs = [
+        f"{wording.interval_seconds(row.epoch_seconds)} in {row.settings.precision}{_with(summary, row.cell)}"
+        for row in (fast, slow)
+    ]
     intervals = " and ".join(f"{ratio.times} ({ratio.interval})" for ratio in ratios(summary))
     return [intervals, " against ".join(epochs) + " an epoch"]
 
@@ -121,8 +136,9 @@ def _badge_words(summary: Summary) -> str:
         return "no speedup yet"
     slow, fast = _compared(summary)
     times = f"{wording.ratio_with_interval(summary.headline.speedup)} as fast as"
-    slower = wording.cut(slow.label, MOST_LETTERS) if on_one_machine(slow, fast) else where(slow)
-    said = f"{where(fast)}: {times} {slower}"
+    label = f"{wording.cut(slow.label, MOST_LETTERS)}{beside_others(summary, slow.cell)}"
+    slower = label if on_one_machine(slow, fast) else f"{where(slow)}{_with(summary, slow.cell)}"
+    said = f"{where(fast)}{_with(summary, fast.cell)}: {times} {slower}"
     return f"{said}{', synthetic images' if summary.dataset.synthetic else ''}"
 
 

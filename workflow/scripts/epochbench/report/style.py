@@ -178,12 +178,13 @@ def phone_rows(names: Sequence[tuple[str, str]], values: Sequence[str]) -> tuple
     return figure, axes, wrapped
 
 
-def row_above(axes: Axes, position: float, name: str, value: str, colour: str) -> None:
+def row_above(axes: Axes, position: float, name: str, value: str, colour: str, *, bold: bool = False) -> None:
     """Write a row's name and value above its mark, at both ends of the axes: a narrow figure has no room beside it."""
+    weight = "bold" if bold else "normal"
     for place, side, text, ink in ((0, "left", name, colour), (1, "right", value, INK)):
         axes.annotate(
             text, (place, position), (0, 8), xycoords=("axes fraction", "data"), textcoords="offset points",
-            ha=side, va="bottom", fontsize=PHONE_POINTS, color=ink, zorder=6,
+            ha=side, va="bottom", fontsize=PHONE_POINTS, fontweight=weight, color=ink, zorder=6,
         ).set_in_layout(False)  # fmt: skip
 
 
