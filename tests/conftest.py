@@ -15,6 +15,9 @@ from epochbench.shard.write import shard_archive
 for told in ("MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS", "ARGS", "VENV"):
     os.environ.pop(told, None)
 
+# Threads that wait for each other would burn the cores that other tests compute on: half of all seconds of a short run.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 SMALL = Synthetic(images_per_batch=100, seed=7)
 
 
@@ -62,6 +65,19 @@ def clone(tmp_path, repository_copy):
 def pytest_xdist_auto_num_workers(config):
     """One worker more than cores, since tests of schedulers and servers mostly wait; at most five, for the memory."""
     return min(os.cpu_count() or 1, 4) + 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Have workers name the group of a test behind its address, as pytest-xdist 3.8 means to and pytest 9.2 ignores.
+
+    Without it each worker sets up again what a group shares: https://github.com/pytest-dev/pytest-xdist/issues/1386.
+    """
+    if getattr(config.option, "loadgroup", False):
+        for item in items:
+            group = "_".join(sorted({str(mark.args[0]) for mark in item.iter_markers("xdist_group")}))
+            if group and not item.nodeid.endswith(f"@{group}"):
+                item._id = type(item._id).parse(f"{item.nodeid}@{group}")
 
 
 def pytest_addoption(parser):

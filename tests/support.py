@@ -1,5 +1,6 @@
 """What tests share by name: where the repository is, and how its own Snakemake is called."""
 
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,3 +15,14 @@ SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 def deep(cases: Iterable[str], *further: str) -> list:
     """Return cases for parametrize; `further` ones vary what another case covers, and only CI runs them."""
     return [pytest.param(case, marks=[pytest.mark.deep] * (case in further)) for case in cases]
+
+
+def with_small_calibrations(clone: Path) -> Path:
+    """Have a copy of the repository measure a processor's peaks by small products, whose size is not what is tested."""
+    module = clone / "workflow/scripts/epochbench/timing/device.py"
+    text = module.read_text()
+    for name, small in (("product_sizes: tuple[int, ...]", "(256,)"), ("copy_bytes", "2**22")):
+        text, found = re.subn(rf"(?m)^(    {re.escape(name)} = ).*$", rf"\g<1>{small}", text)
+        assert found == 1, f"{module}: {name} is not there"
+    module.write_text(text)
+    return clone

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import psutil
-from support import SNAKEMAKE
+from support import SNAKEMAKE, with_small_calibrations
 
 from epochbench.records.store import read_record
 
@@ -95,7 +95,7 @@ class Site:
     """The copy, and what is done to it; its timing lock is its own unless another `lock` folder is given."""
 
     def __init__(self, folder: Path, lock: Path):
-        self.folder, self.lock = folder, lock
+        self.folder, self.lock = with_small_calibrations(folder), lock
         lock.mkdir(exist_ok=True)
         (folder / "faults").mkdir()
         self.write(SHEET, CONFIG)

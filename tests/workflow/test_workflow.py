@@ -11,8 +11,11 @@ import sys
 
 import pytest
 from PIL import Image
+from support import with_small_calibrations
 from unit.server import serving
 
+# Most tests change a copy of one finished run, which is made once where they stay together.
+pytestmark = pytest.mark.xdist_group("workflow")
 # Long enough to measure something, short enough for a test.
 TIMING = {
     "runs": 1, "warmup_steps": 1, "min_epochs": 2, "max_epochs": 2, "min_steps": 0, "min_seconds": 0, "max_seconds": 5,
@@ -88,7 +91,7 @@ class Clone:
 
 @pytest.fixture
 def fresh(clone):
-    made = Clone(clone)
+    made = Clone(with_small_calibrations(clone))
     made.config["dataset"]["synthetic"] = {"images_per_batch": 100}
     return made
 
@@ -101,7 +104,7 @@ def finished(tmp_path_factory, archive):
     folder = tmp_path_factory.mktemp("finished") / "a clone"
     shutil.copytree(REPOSITORY, folder, ignore=shutil.ignore_patterns(".git", ".venv*", ".snakemake", "results", ".*"))
     shutil.copytree(REPOSITORY / "profiles", folder / "profiles", dirs_exist_ok=True)
-    made = Clone(folder)
+    made = Clone(with_small_calibrations(folder))
     with serving(archive.read_bytes()) as site:
         site.behaviour = "truncates once"
         digest = hashlib.sha256(archive.read_bytes()).hexdigest()
