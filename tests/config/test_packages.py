@@ -3,8 +3,10 @@
 import importlib.util
 import os
 import re
+import runpy
 import subprocess
 import sys
+import tomllib
 
 import pytest
 import uv
@@ -22,9 +24,9 @@ def derive():
     del sys.modules["derive"]
 
 
-def named():
-    lines = (REPOSITORY / "requirements.in").read_text().splitlines()
-    return {re.split(r"[ ;]", line)[0] for line in lines if line.strip() and not line.startswith("#")}
+def named(for_every_python=False):
+    lines = [line.partition("#")[0].strip() for line in (REPOSITORY / "requirements.in").read_text().splitlines()]
+    return {re.split(r"[ ;]", line)[0] for line in lines if line and not (for_every_python and ";" in line)}
 
 
 def pins():
@@ -86,21 +88,41 @@ BUILT = {"3.11": ["connection-pool"], "3.12": ["connection-pool"], "3.13": ["con
          "3.14": ["connection-pool", "immutables"]}  # fmt: skip
 
 
+SYSTEMS = ["x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin"]
+# What workflow/setup.sh installs before everything else.
+FIRST = {"uv", "pip", "setuptools"}
+
+
+def hashes():
+    """Return the hashes of every pinned package, by its name and version."""
+    blocks = re.split(r"\n(?=[a-z0-9-]+==)", (REPOSITORY / "requirements.txt").read_text().strip())
+    return {block.split()[0]: set(re.findall("sha256:([0-9a-f]{64})", block)) for block in blocks}
+
+
 @pytest.mark.deep
 @pytest.mark.parametrize("version", BUILT)
-@pytest.mark.parametrize("system", ["x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin"])
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_the_pins_can_be_installed_where_readme_says(tmp_path, version, system):
+    """For every package there is a file that this Python takes on this system, and its hash is pinned."""
+    functions = runpy.run_path(str(REPOSITORY / "workflow/uv_install.py"))
+    variables, options = functions["translated"](functions["pip_settings"]())  # the index that pip is configured for
     built = [word for name in BUILT[version] for word in ("--no-binary", name)]
-    # As in a set-up, from the index that pip is configured for; nothing is installed.
+    chosen = tmp_path / "pylock.toml"
     outcome = subprocess.run(
-        [sys.executable, "workflow/uv_install.py", uv.find_uv_bin(), "--python", sys.executable, "--dry-run",
-         "--target", tmp_path / "nothing",
+        [uv.find_uv_bin(), "pip", "compile", "--no-config", "--index-strategy", "unsafe-best-match", *options,
+         "--python", sys.executable, "--no-python-downloads",
          "--python-version", version, "--python-platform", system, "--only-binary", ":all:", *built,
-         "--require-hashes", "-r", "requirements.txt"],
-        env=os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"},
+         "--format", "pylock.toml", "--output-file", chosen, "requirements.txt"],
+        env=os.environ | {"UV_SYSTEM_CERTS": "1", "MACOSX_DEPLOYMENT_TARGET": "14.0"} | variables,
         cwd=REPOSITORY, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if re.search("error sending request|Failed to fetch", outcome.stderr):
         pytest.skip(f"no index can be reached: {outcome.stderr.splitlines()[-1]}")
     assert outcome.returncode == 0, outcome.stderr
-    assert re.search(r"Would install \d{3} packages", outcome.stderr)
+    packages, pinned = tomllib.loads(chosen.read_text())["packages"], hashes()
+    assert named(for_every_python=True) | FIRST <= {package["name"] for package in packages}
+    for package in packages:
+        files = [package["sdist"]] if package["name"] in BUILT[version] else package["wheels"]
+        assert files, package["name"]
+        of_pin = pinned[f"{package['name']}=={package['version']}"]
+        assert {file["hashes"]["sha256"] for file in files} <= of_pin, package["name"]
