@@ -1,5 +1,6 @@
 """Killed at any moment, in any way: nothing measured is lost, nothing false is left, and the next run finishes."""
 
+import contextlib
 import copy
 import hashlib
 import os
@@ -46,18 +47,24 @@ def chain(name, steps, further):
 
 
 @pytest.fixture(scope="module")
-def struck(request, tmp_path_factory, repository_copy, archive):
-    """A copy whose archive comes from a server, one for each chain of cases."""
-    folder = tmp_path_factory.mktemp("struck")
-    site = Site(repository_copy(folder / "clone"), folder / "lock").can_be_held()
-    content = archive.read_bytes()
-    with serving(content) as server:
-        config = copy.deepcopy(CONFIG)
-        config["dataset"] = {"archive": server.url(), "sha256": hashlib.sha256(content).hexdigest()}
-        config["timing"]["runs"] = 1
-        site.write(SHEET, config)
-        site.server = server
-        yield site
+def copies(tmp_path_factory, repository_copy, archive):
+    """A function that returns a chain's copy, made once; its archive comes from a server."""
+    made, content = {}, archive.read_bytes()
+    with contextlib.ExitStack() as servers:
+
+        def copy_of(chain):
+            if chain not in made:
+                folder = tmp_path_factory.mktemp("struck")
+                made[chain] = Site(repository_copy(folder / "clone"), folder / "lock").can_be_held()
+                made[chain].server = servers.enter_context(serving(content))
+                config = copy.deepcopy(CONFIG)
+                digest = hashlib.sha256(content).hexdigest()
+                config["dataset"] = {"archive": made[chain].server.url(), "sha256": digest}
+                config["timing"]["runs"] = 1
+                made[chain].write(SHEET, config)
+            return made[chain]
+
+        yield copy_of
 
 
 def stalled_download(site):
@@ -70,8 +77,9 @@ def stalled_download(site):
 
 
 @pytest.mark.fault("killed", "survived")
-@pytest.mark.parametrize(("struck", "way", "stage"), list(cases()), indirect=["struck"])
-def test_killed_at_a_stage_the_next_run_goes_on_from_there(struck, way, stage):
+@pytest.mark.parametrize(("chain", "way", "stage"), list(cases()))
+def test_killed_at_a_stage_the_next_run_goes_on_from_there(copies, chain, way, stage):
+    struck = copies(chain)
     for path in REMOVED.get(stage, ()):
         struck.folder.joinpath("results", path).unlink(missing_ok=True)
     before = struck.finished()

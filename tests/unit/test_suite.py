@@ -17,9 +17,9 @@ import os
 import pytest
 
 
-@pytest.mark.parametrize("number", [pytest.param(n, marks=pytest.mark.xdist_group(f"group {n // 4}")) for n in range(8)])
-def test_it(number):
-    with open(f"{number // 4}.txt", "a") as workers:
+@pytest.mark.parametrize("n", [pytest.param(n, marks=pytest.mark.xdist_group(f"group {n // 4}")) for n in range(8)])
+def test_it(n):
+    with open(f"{n // 4}.txt", "a") as workers:
         workers.write(os.environ["PYTEST_XDIST_WORKER"] + " ")
 """
 
