@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import runpy
 import shutil
 import subprocess
 
@@ -18,6 +19,7 @@ for told in ("MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS", "ARGS", "VENV"
 # Threads that wait for each other would burn the cores that other tests compute on: half of all seconds of a short run.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+EVERYTHING = "proc,affinity,mallopt,nvml"
 SMALL = Synthetic(images_per_batch=100, seed=7)
 
 
@@ -82,6 +84,26 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_addoption(parser):
     parser.addoption("--skips-fail", action="store_true", help="CI installs every tool, so that none may be missed")
+    parser.addoption(
+        "--hide", nargs="?", const=EVERYTHING, metavar="NAMES",
+        help=f"run as on a system that lacks these, {EVERYTHING} where none is named (tests/hidden)",
+    )  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """Hide what was asked for from this process, and from every one that it starts."""
+    names = config.getoption("--hide")
+    if names and os.environ.get("EPOCHBENCH_HIDE") != names:
+        folder = REPOSITORY / "tests/hidden"
+        os.environ["EPOCHBENCH_HIDE"] = names
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+        runpy.run_path(str(folder / "sitecustomize.py"))
+
+
+def pytest_report_header():
+    """Say what was hidden."""
+    return f"hidden: {os.environ['EPOCHBENCH_HIDE']}" if "EPOCHBENCH_HIDE" in os.environ else None
 
 
 def pytest_itemcollected(item):

@@ -1,5 +1,7 @@
 """What tests share by name: where the repository is, and how its own Snakemake is called."""
 
+import ctypes
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -10,6 +12,13 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 # Of this environment, whether or not it is on the PATH.
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
+
+
+# Whoever has no such thing is not asked about it; `pytest --hide` hides them from a system that has.
+needs_affinity = pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="this system does not pin processes to cores"
+)
+needs_glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this system has no mallopt")
 
 
 def deep(cases: Iterable[str], *further: str) -> list:

@@ -13,7 +13,7 @@ from support import SNAKEMAKE, with_small_calibrations
 
 from epochbench.records.store import read_record
 
-SHEET = "cell\tdevice\tbatch_size\tallocator\ncpu-reference\tcpu\t100\t\ncpu-tuned\tcpu\t100\ttuned\n"
+SHEET = "cell\tdevice\tbatch_size\tmemory_format\ncpu-reference\tcpu\t100\t\ncpu-tuned\tcpu\t100\tchannels_last\n"
 CONFIG = {
     "cells": "config/two.tsv",
     "dataset": {"source": "synthetic", "synthetic": {"images_per_batch": 100}},

@@ -47,7 +47,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 
 # As short as a run can be; what is timed is not what is tested.
 SHORT = "min_epochs: 2, max_epochs: 2, min_seconds: 0"
-ONE_CELL = "cell\tdevice\tallocator\ncpu-reference\tcpu\ttuned\n"
+ONE_CELL = "cell\tdevice\ncpu-reference\tcpu\n"
 CORES = min(2, usable_cores())
 
 

@@ -2,6 +2,7 @@ import mmap
 import os
 
 import pytest
+from support import needs_affinity
 
 from epochbench.timing import devices, provenance
 from epochbench.timing.cell import Cell
@@ -23,6 +24,7 @@ def test_the_older_kind_of_quota_is_read_too(tmp_path):
     assert host._read_quota(tmp_path) is None
 
 
+@needs_affinity
 def test_affinity_bounds_the_cores():
     cores = os.sched_getaffinity(0)
     try:
@@ -92,6 +94,7 @@ def test_the_fingerprint_is_steady_and_knows_the_processor(monkeypatch):
     assert provenance.fingerprint() != first
 
 
+@needs_affinity
 def test_a_job_of_fewer_cores_is_on_the_same_machine():
     cores, before = os.sched_getaffinity(0), provenance.fingerprint()
     try:
@@ -119,6 +122,7 @@ def test_a_processor_that_does_not_compute_in_bf16_lacks_something_for_its_cells
     assert cpu.lacks(whole, frozenset(flags.split())) is None
 
 
+@pytest.mark.skipif(not host.cpu_flags(), reason="this system does not tell its processor's flags")
 def test_the_flags_say_of_bf16_what_torch_says():
     assert (devices.lacking(Cell("cpu-a", "cpu", precision="bf16")) is None) == cpu.CpuDevice().computes_bf16()
     assert devices.lacking(Cell("gpu-a", "gpu", precision="bf16")) is None

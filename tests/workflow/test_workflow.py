@@ -386,7 +386,7 @@ def test_a_failure_after_a_success_is_drawn_too(again):
 
 def test_further_runs_are_timed_until_the_headline_is_sharp(fresh):
     """The second stage plans them once the first runs are there; Snakemake then finds nothing more to do."""
-    fresh.write_sheet("cell\tdevice\tbatch_size\tallocator\ncpu-reference\tcpu\t100\t\ncpu-tuned\tcpu\t100\ttuned\n")
+    fresh.write_sheet("cell\tdevice\tbatch_size\tlayers\ncpu-reference\tcpu\t100\t\ncpu-b\tcpu\t100\tpool_first\n")
     # No two runs agree to a millionth: both cells get as many further runs as there may be.
     fresh.config["timing"] = TIMING | {"runs": 2, "target": 1e-6, "more_runs_seconds": 10_000}
     module = fresh.folder / "workflow/scripts/epochbench/aggregate/more_runs.py"
