@@ -4,7 +4,7 @@ import ctypes
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -14,11 +14,17 @@ REPOSITORY = Path(__file__).parents[1]
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 
 
-# Whoever has no such thing is not asked about it; `pytest --hide` hides them from a system that has.
-needs_affinity = pytest.mark.skipif(
-    not hasattr(os, "sched_setaffinity"), reason="this system does not pin processes to cores"
-)
-needs_glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this system has no mallopt")
+# Whoever has no such thing is not asked about it. Decided with each test, since `pytest --hide` hides them later than
+# this is imported.
+def needs_affinity(test: Callable) -> Callable:
+    """Skip a test where processes are not pinned to cores."""
+    reason = "this system does not pin processes to cores"
+    return pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason=reason)(test)
+
+
+def needs_glibc(test: Callable) -> Callable:
+    """Skip a test where the C library has no mallopt."""
+    return pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this system has no mallopt")(test)
 
 
 def deep(cases: Iterable[str], *further: str) -> list:

@@ -76,6 +76,38 @@ def test_nvidia_smi_tells_of_cards_or_why_it_could_not(tmp_path, monkeypatch, sc
     assert (why in reason) if why else reason is None
 
 
+LSCPU = "Architecture:        aarch64\nModel name:          Neoverse-N1\nThread(s) per core:  1\n"
+
+
+@pytest.mark.parametrize(
+    ("system", "said", "name", "sockets"),
+    [
+        ("Linux", {"lscpu": LSCPU}, "Neoverse-N1", None),
+        ("Linux", {"lscpu": "Model name:          -\n"}, "another word", None),
+        ("Linux", {}, "another word", None),
+        ("Darwin", {"machdep.cpu.brand_string": "Apple M4 Pro\n", "hw.packages": "1\n"}, "Apple M4 Pro", 1),
+        ("Darwin", {}, "another word", None),
+    ],
+    ids=["Arm", "an unknown Arm", "nobody tells", "macOS", "a macOS that does not tell"],
+)
+def test_where_the_kernel_has_no_files_others_are_asked_for_the_processor(monkeypatch, system, said, name, sockets):
+    def reading(path, *_, **__):
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    monkeypatch.setattr(host.Path, "read_text", reading)
+    monkeypatch.setattr(host, "_cpu_folder", lambda: host.Path("/nonexistent"))
+    monkeypatch.setattr(host.platform, "system", lambda: system)
+    monkeypatch.setattr(host.platform, "processor", lambda: "another word")
+    monkeypatch.setattr(host, "_said_by", lambda *command: said.get(command[-1], ""))
+    assert (host.cpu_model.__wrapped__(), host.sockets()) == (name, sockets)
+
+
+def test_a_program_that_is_not_there_or_fails_says_nothing():
+    assert host._said_by("echo", "a word") == "a word\n"
+    assert host._said_by("no-such-program") == ""
+    assert host._said_by("false") == ""
+
+
 def test_activity_counts_what_this_process_does():
     before = host.activity()
     with mmap.mmap(-1, 2000 * mmap.PAGESIZE) as block:
