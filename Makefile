@@ -106,7 +106,7 @@ rulegraph: $(READY)  ## Draw the graph of the rules: images/rulegraph.svg (needs
 
 clean:  ## Remove results and Snakemake's own files; the set-up stays
 	rm -rf .snakemake
-	find results -mindepth 1 ! -name README.md -delete
+	find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
 
 requirements:  ## Pin requirements.in anew, with hashes, and derive conda's environments from it (needs uv)
 	$(or $(wildcard $(BIN)uv),uv) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
