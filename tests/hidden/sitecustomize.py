@@ -22,9 +22,12 @@ DEEPEST = 12  # calls between a reader and the kernel: pathlib and glob are a fe
 PSUTIL, EPOCHBENCH = (f"{os.sep}{name}{os.sep}" for name in ("psutil", "epochbench"))
 
 
-def _we_ask() -> bool:
-    """Tell whether epochbench asks, and neither psutil on its behalf nor anybody else."""
-    frame = sys._getframe(2)
+def _hidden(asked: object, depth: int) -> bool:
+    """Tell whether only Linux has what is asked for, and epochbench asks: neither psutil on its behalf, nor others."""
+    path = os.fspath(asked) if isinstance(asked, str | os.PathLike) else None
+    if not isinstance(path, str) or not LINUX_ALONE.match(path):
+        return False
+    frame = sys._getframe(depth)
     for _ in range(DEEPEST):
         if frame is None or PSUTIL in frame.f_code.co_filename:
             return False
@@ -34,25 +37,35 @@ def _we_ask() -> bool:
     return False
 
 
+def _not_there(path: object) -> FileNotFoundError:
+    return FileNotFoundError(2, "No such file or directory", os.fspath(path))
+
+
 def _watch(event: str, arguments: tuple) -> None:
-    if event in EVENTS and isinstance(arguments[0], str | os.PathLike):
-        path = os.fspath(arguments[0])
-        if isinstance(path, str) and LINUX_ALONE.match(path) and _we_ask():
-            raise FileNotFoundError(2, "No such file or directory", path)
+    if event in EVENTS and _hidden(arguments[0], 2):
+        raise _not_there(arguments[0])
 
 
 def hide_proc() -> None:
     """Hide Linux' own files from epochbench, and the CPU times that psutil has on Linux alone."""
     sys.addaudithook(_watch)
+    honest_stat = os.stat
+
+    def stat(path, *options, **further):
+        if _hidden(path, 2):
+            raise _not_there(path)
+        return honest_stat(path, *options, **further)
+
+    os.stat = stat  # which audits nothing
     try:
         import psutil
     except ModuleNotFoundError:  # an interpreter that is none of ours
         return
-    honest = psutil.cpu_times
+    honest_times = psutil.cpu_times
     shown = collections.namedtuple("scputimes", KINDS_OF_TIME)
 
     def cpu_times(percpu=False):
-        every = [shown(*(getattr(one, kind) for kind in KINDS_OF_TIME)) for one in honest(percpu=True)]
+        every = [shown(*(getattr(one, kind) for kind in KINDS_OF_TIME)) for one in honest_times(percpu=True)]
         return every if percpu else shown(*map(sum, zip(*every, strict=True)))
 
     psutil.cpu_times = cpu_times
