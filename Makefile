@@ -20,7 +20,7 @@ endif
 .PHONY: help run quick try frameworks open test test-all test-faults report export compare history board board-check cluster lint audit format dry-run clean requirements release-check rulegraph
 
 help:  ## List these targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(READY)  ## Set up, then download, shard, train, aggregate and report
 	$(BIN)snakemake --cores $(CORES) $(ARGS)
@@ -112,7 +112,7 @@ rulegraph: $(READY)  ## Draw the graph of the rules: images/rulegraph.svg (needs
 
 clean:  ## Remove results and Snakemake's own files; the set-up stays
 	rm -rf .snakemake
-	find results -mindepth 1 -not -name README.md -delete
+	find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
 
 # Each list of names and its pins: everything that runs the workflow, and the environments of the frameworks.
 LISTS = requirements.in $(wildcard workflow/envs/frameworks/*.in)

@@ -2,8 +2,10 @@
 
 import itertools
 import os
+import runpy
 import shutil
 import subprocess
+import sys
 
 import pytest
 from support import REPOSITORY
@@ -15,6 +17,10 @@ from epochbench.shard.write import shard_archive
 for told in ("MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS", "ARGS", "VENV"):
     os.environ.pop(told, None)
 
+# Threads that wait for each other would burn the cores that other tests compute on: half of all seconds of a short run.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+HIDDEN = ("proc", "affinity", "mallopt", "nvml")
 SMALL = Synthetic(images_per_batch=100, seed=7)
 
 
@@ -64,8 +70,44 @@ def pytest_xdist_auto_num_workers(config):
     return min(os.cpu_count() or 1, 4) + 1
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Have workers name the group of a test behind its address, as pytest-xdist 3.8 means to and pytest 9.2 ignores.
+
+    Without it each worker sets up again what a group shares: https://github.com/pytest-dev/pytest-xdist/issues/1386.
+    """
+    if getattr(config.option, "loadgroup", False):
+        for item in items:
+            group = "_".join(sorted({str(mark.args[0]) for mark in item.iter_markers("xdist_group")}))
+            if group and not item.nodeid.endswith(f"@{group}"):
+                item._id = type(item._id).parse(f"{item.nodeid}@{group}")
+
+
 def pytest_addoption(parser):
     parser.addoption("--skips-fail", action="store_true", help="CI installs every tool, so that none may be missed")
+    parser.addoption(
+        "--hide", action="store_true",
+        help=f"run as on a system without {', '.join(HIDDEN)}; EPOCHBENCH_HIDE=NAME,NAME hides a part of them",
+    )  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """Hide what was asked for from this process, and from every one that it starts (tests/hidden)."""
+    names = os.environ.get("EPOCHBENCH_HIDE", ",".join(HIDDEN) if config.getoption("--hide") else "")
+    folder, paths = str(REPOSITORY / "tests/hidden"), os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if unknown := set(filter(None, names.split(","))) - set(HIDDEN):
+        raise pytest.UsageError(f"EPOCHBENCH_HIDE: {', '.join(sorted(unknown))}: it may name {', '.join(HIDDEN)}")
+    if names and folder not in paths:
+        os.environ["EPOCHBENCH_HIDE"] = names
+        os.environ["PYTHONPATH"] = os.pathsep.join([folder, *filter(None, paths)])
+        sys.path.insert(0, folder)  # some tests hand their own path on
+        runpy.run_path(f"{folder}/sitecustomize.py")
+
+
+def pytest_report_header():
+    """Say what was hidden."""
+    return f"hidden: {os.environ['EPOCHBENCH_HIDE']}" if os.environ.get("EPOCHBENCH_HIDE") else None
 
 
 def pytest_itemcollected(item):

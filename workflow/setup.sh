@@ -10,7 +10,7 @@ torch_index=${TORCH_INDEX:-}
 workflow=$(dirname "$0")
 said= # the last line of progress
 export PIP_USER=0 # a setting that a virtual environment cannot obey
-MISMATCH='Hash mismatch\|DO NOT MATCH THE HASHES' # uv's words and pip's
+MISMATCH='Hash mismatch|DO NOT MATCH THE HASHES' # uv's words and pip's
 
 fail() {
     echo "setup: $1" >&2
@@ -95,11 +95,11 @@ torch_by_pip() {
 
 # The first error in the log, as a part of one line.
 reason() {
-    grep -iE '^ *(error|cause)' "$log" | head -n 2 | tr -s ' \n' ' ' | sed 's/ $//'
+    grep -iE '^ *(error|cause)' "$log" | head -n 2 | tr '\n' ' ' | tr -s ' ' | sed 's/ $//'
 }
 
 refuse() {
-    if grep -q "$MISMATCH" "$log"; then
+    if grep -qE "$MISMATCH" "$log"; then
         fail "a file is not the one that $requirements names, so nothing of it was installed: $(reason) (all of it: $log)"
     elif grep -q 'subprocess-exited-with-error' "$log"; then
         fail "a package has no wheel for Python $version here and could not be compiled; is a C compiler there, with Python's headers? $(reason) (all of it: $log)"
@@ -132,7 +132,7 @@ if [ -n "$torch_index" ]; then
 else
     cp "$requirements" "$folder/pins.txt"
     if [ "$(uname)" = Linux ] && grep -q '^nvidia-cublas==' "$requirements" && grep -q '^torch==' "$requirements" &&
-        ! ls /proc/driver/nvidia/version /dev/nvidiactl /dev/dxg >/dev/null 2>&1; then
+        ! { [ -e /proc/driver/nvidia/version ] || [ -e /dev/nvidiactl ] || [ -e /dev/dxg ]; }; then
         echo "setup: no NVIDIA driver is found; without CUDA it is some gigabytes less: make run TORCH_INDEX=... (README says which)"
     fi
 fi
@@ -143,7 +143,7 @@ by=uv
 if fetch_uv >"$log" 2>&1 && (by_uv -r "$folder/tools.txt") >"$log" 2>&1 && watched by_uv -r "$folder/pins.txt"; then
     bytecode
 else
-    ! grep -q "$MISMATCH" "$log" || refuse
+    ! grep -qE "$MISMATCH" "$log" || refuse
     echo "setup: pip installs, since uv could not: $(reason)"
     by=pip
     ensure_pip >"$log" 2>&1 || fail "'$python' has no pip and can make none; is Python's venv module installed? (all of it: $log)"

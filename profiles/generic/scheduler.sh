@@ -58,8 +58,8 @@ state() {
     case $scheduler in
     slurm) scontrol --oneliner show job "$1" 2>/dev/null | sed -n 's/.* JobState=\([A-Z_]*\).*/\1/p' ;;
     lsf) bjobs -noheader -o stat "$1" 2>/dev/null ;;
-    sge) if qstat -j "$1" >/dev/null 2>&1; then echo RUN; else qacct -j "$1" 2>/dev/null | awk '/^exit_status/ {print $2 ? "EXIT" : "DONE"}'; fi ;;
-    pbs) qstat -xf "$1" 2>/dev/null | awk -F' = ' '/job_state/ {s = $2} /Exit_status/ {e = $2} END {print s == "F" ? (e ? "EXIT" : "DONE") : s}' ;;
+    sge) if qstat -j "$1" >/dev/null 2>&1; then echo RUN; else qacct -j "$1" 2>/dev/null | awk '/^exit_status/ {print ($2 ? "EXIT" : "DONE")}'; fi ;;
+    pbs) qstat -xf "$1" 2>/dev/null | awk -F' = ' '/job_state/ {s = $2} /Exit_status/ {e = $2} END {print (s == "F" ? (e ? "EXIT" : "DONE") : s)}' ;;
     esac
 }
 

@@ -3,14 +3,17 @@
 import importlib.util
 import os
 import re
+import runpy
 import subprocess
 import sys
+import tomllib
 
 import pytest
 import uv
 import yaml
 from support import REPOSITORY
 
+from epochbench.timing import frameworks
 from epochbench.timing.frameworks.environments import environments
 
 
@@ -24,9 +27,9 @@ def derive():
     del sys.modules["derive"]
 
 
-def named():
-    lines = (REPOSITORY / "requirements.in").read_text().splitlines()
-    return {re.split(r"[ ;]", line)[0] for line in lines if line.strip() and not line.startswith("#")}
+def named(for_every_python=False):
+    lines = [line.partition("#")[0].strip() for line in (REPOSITORY / "requirements.in").read_text().splitlines()]
+    return {re.split(r"[ ;]", line)[0] for line in lines if line and not (for_every_python and ";" in line)}
 
 
 def pins():
@@ -105,20 +108,33 @@ def test_every_import_of_the_package_is_a_named_package():
     for source in sources:
         found |= set(re.findall(r"^\s*(?:import|from) (\w+)", source.read_text(), re.MULTILINE))
     foreign = {modules.get(name, name) for name in found - set(sys.stdlib_module_names) - ours - {"__future__"}}
-    assert foreign <= named()
+    of_frameworks = {package for packages in map(frameworks.packages, frameworks.names()) for package in packages}
+    assert foreign <= named() | of_frameworks
 
 
 # Pins that have no wheel: README says that Python 3.14 needs a compiler for now. The other one is Python alone.
 BUILT = {"3.11": ["connection-pool"], "3.12": ["connection-pool"], "3.13": ["connection-pool"],
          "3.14": ["connection-pool", "immutables"]}  # fmt: skip
 SYSTEMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin")
+# What workflow/setup.sh installs before everything else.
+FIRST = {"uv", "pip", "setuptools"}
 
 
 @pytest.mark.deep
 @pytest.mark.parametrize("version", BUILT)
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_the_pins_can_be_installed_where_readme_says(tmp_path, version, system):
-    resolve(tmp_path, "requirements.txt", version, system, BUILT[version], packages=100)
+    """For every package there is a file that this Python takes on this system, and its hash is pinned."""
+    built, chosen = BUILT[version], tmp_path / "pylock.toml"
+    compiled = ["compile", "--no-python-downloads", "--format", "pylock.toml", "--output-file", chosen]
+    asked(version, system, compiled, built, "requirements.txt")
+    packages, pinned = tomllib.loads(chosen.read_text())["packages"], hashes()
+    assert named(for_every_python=True) | FIRST <= {package["name"] for package in packages}
+    for package in packages:
+        files = [package["sdist"]] if package["name"] in built else package["wheels"]
+        assert files, package["name"]
+        of_pin = pinned[f"{package['name']}=={package['version']}"]
+        assert {file["hashes"]["sha256"] for file in files} <= of_pin, package["name"]
 
 
 @pytest.mark.deep
@@ -133,23 +149,30 @@ def test_the_pins_can_be_installed_where_readme_says(tmp_path, version, system):
 )
 def test_the_frameworks_pins_can_be_installed_where_their_page_says(tmp_path, name, system):
     bound = re.search(r"^# python < 3\.(\d+)$", (FRAMEWORKS / f"{name}.in").read_text(), re.MULTILINE)
+    install = ["install", "--dry-run", "--require-hashes", "--target", tmp_path / "nothing", "-r"]
     for minor in (11, int(bound[1]) - 1 if bound else 14):
-        resolve(tmp_path, f"workflow/envs/frameworks/{name}.txt", f"3.{minor}", system, packages=20)
+        told = asked(f"3.{minor}", system, install, [], f"workflow/envs/frameworks/{name}.txt")
+        assert int(re.search(r"Would install (\d+) packages", told)[1]) >= 20
 
 
-def resolve(tmp_path, pins, version, system, built=(), packages=1):
-    """Have uv say that it would install pins for a Python and a system, at least so many packages."""
-    built = [word for name in built for word in ("--no-binary", name)]
-    # As in a set-up, from the index that pip is configured for; nothing is installed.
+def hashes():
+    """Return the hashes of every pinned package, by its name and version."""
+    blocks = re.split(r"\n(?=[a-z0-9-]+==)", (REPOSITORY / "requirements.txt").read_text().strip())
+    return {block.split()[0]: set(re.findall("sha256:([0-9a-f]{64})", block)) for block in blocks}
+
+
+def asked(version, system, command, built, pins):
+    """Ask uv about some pins for a Python and a system, of wheels alone but for what is built; return what it says."""
+    functions = runpy.run_path(str(REPOSITORY / "workflow/uv_install.py"))
+    variables, options = functions["translated"](functions["pip_settings"]())  # the index that pip is configured for
     outcome = subprocess.run(
-        [sys.executable, "workflow/uv_install.py", uv.find_uv_bin(), "--python", sys.executable, "--dry-run",
-         "--target", tmp_path / "nothing",
-         "--python-version", version, "--python-platform", system, "--only-binary", ":all:", *built,
-         "--require-hashes", "-r", pins],
-        env=os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"},
+        [uv.find_uv_bin(), "pip", command[0], "--no-config", "--index-strategy", "unsafe-best-match", *options,
+         "--python", sys.executable, "--python-version", version, "--python-platform", system,
+         "--only-binary", ":all:", *[word for name in built for word in ("--no-binary", name)], *command[1:], pins],
+        env=os.environ | {"UV_SYSTEM_CERTS": "1", "MACOSX_DEPLOYMENT_TARGET": "14.0"} | variables,
         cwd=REPOSITORY, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if re.search("error sending request|Failed to fetch", outcome.stderr):
         pytest.skip(f"no index can be reached: {outcome.stderr.splitlines()[-1]}")
     assert outcome.returncode == 0, outcome.stderr
-    assert int(re.search(r"Would install (\d+) packages", outcome.stderr)[1]) >= packages
+    return outcome.stderr

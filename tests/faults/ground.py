@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import psutil
-from support import SNAKEMAKE
+from support import SNAKEMAKE, with_small_calibrations
 
 from epochbench.records.store import read_record
 
-SHEET = "cell\tdevice\tbatch_size\tallocator\ncpu-reference\tcpu\t100\t\ncpu-tuned\tcpu\t100\ttuned\n"
+SHEET = "cell\tdevice\tbatch_size\tmemory_format\ncpu-reference\tcpu\t100\t\ncpu-tuned\tcpu\t100\tchannels_last\n"
 CONFIG = {
     "cells": "config/two.tsv",
     "dataset": {"source": "synthetic", "synthetic": {"images_per_batch": 100}},
@@ -95,7 +95,7 @@ class Site:
     """The copy, and what is done to it; its timing lock is its own unless another `lock` folder is given."""
 
     def __init__(self, folder: Path, lock: Path):
-        self.folder, self.lock = folder, lock
+        self.folder, self.lock = with_small_calibrations(folder), lock
         lock.mkdir(exist_ok=True)
         (folder / "faults").mkdir()
         self.write(SHEET, CONFIG)

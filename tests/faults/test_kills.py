@@ -1,5 +1,6 @@
 """Killed at any moment, in any way: nothing measured is lost, nothing false is left, and the next run finishes."""
 
+import contextlib
 import copy
 import hashlib
 import os
@@ -11,13 +12,17 @@ from faults.ground import CONFIG, SHEET, STAGES, Site, strike
 from unit.server import serving
 
 pytestmark = [pytest.mark.slow]
-# So many in CI; the claim of no lost record is about fifty: EPOCHBENCH_KILLS=50.
+# So many in CI. The claim of no lost record is about fifty: EPOCHBENCH_KILLS=50, which takes every way at every stage.
 KILLS = int(os.environ.get("EPOCHBENCH_KILLS", "3"))
 WAYS = [("KILL", "all"), ("INT", "all"), ("TERM", "snakemake"), ("KILL", "snakemake"), ("KILL", "job")]
-PLACES = [*STAGES, "nowhere"]
-IN_TURN = "each way in turn"
+# Each stage in one way, so that every way comes up.
+IN_TURN = [(WAYS[number % len(WAYS)], stage) for number, stage in enumerate(STAGES)]
 # From the end of the clock on, little can be lost that an earlier stage could not lose as well.
 LATE_STAGES = ("evaluation", "record", "aggregate", "report")
+# One of each kind: what it has written so far, and whether it holds the machine, decides what a kill can leave behind.
+# Warm-up, timing and evaluation are one process that has written nothing; a summary is written as a page is.
+KINDS_OF_STAGES = ("acquire", "shard", "timed", "record", "report")
+STAGES_IN_EVERY_WAY = tuple(STAGES) if KILLS > 3 else KINDS_OF_STAGES
 # Removed before a stage, which would not be come by again where an earlier job was let to finish.
 RECORD = "train/cpu/cpu-tuned/run-1.json"
 REMOVED = {"shard": ("shard/manifest.json", RECORD, "train/cpu/cpu-reference/run-1.json")}
@@ -26,41 +31,55 @@ REMOVED |= {"aggregate": ("aggregate/summary.json",), "report": ("report/index.h
 
 
 def cases():
-    """Every stage with the ways in turn, and then every way at every stage; a copy goes from stage to stage."""
-    for ways in (IN_TURN, *(" ".join(way) for way in WAYS)):
-        for number, stage in enumerate(PLACES):
-            group, further = pytest.mark.xdist_group(f"killed: {ways}"), ways != IN_TURN or stage in LATE_STAGES
-            marks = [group] + [pytest.mark.deep] * further
-            way = WAYS[number % len(WAYS)] if ways == IN_TURN else tuple(ways.split())
-            yield pytest.param(ways, way, stage, marks=marks, id=f"{ways}: {' '.join(way)}-{stage}")
+    """Every stage in one way, and then each kind of stage in all the others."""
+    yield from chain("each way in turn", [*IN_TURN, (None, "nowhere")], LATE_STAGES)
+    others = [(way, stage) for stage in STAGES_IN_EVERY_WAY for way in WAYS if (way, stage) not in IN_TURN]
+    for name, is_meant in (("all", lambda whom: whom == "all"), ("one process", lambda whom: whom != "all")):
+        meant = [(way, stage) for way, stage in others if is_meant(way[1])]
+        yield from chain(name, [*meant, (None, "nowhere")], (*STAGES_IN_EVERY_WAY, "nowhere"))
+
+
+def chain(name, steps, further):
+    """Cases of one copy, which goes from one to the next; the `further` stages' only where the deep tests run."""
+    for way, stage in steps:
+        marks = [pytest.mark.xdist_group(f"killed: {name}")] + [pytest.mark.deep] * (stage in further)
+        yield pytest.param(name, way, stage, marks=marks, id=f"{name}: {' '.join(way or ())}-{stage}")
 
 
 @pytest.fixture(scope="module")
-def struck(request, tmp_path_factory, repository_copy, archive):
-    """A copy whose archive comes from a server, one for each way to be killed and one for all of them in turn."""
-    folder = tmp_path_factory.mktemp("struck")
-    site = Site(repository_copy(folder / "clone"), folder / "lock").can_be_held()
-    content = archive.read_bytes()
-    with serving(content) as server:
-        config = copy.deepcopy(CONFIG)
-        config["dataset"] = {"archive": server.url(), "sha256": hashlib.sha256(content).hexdigest()}
-        config["timing"]["runs"] = 1
-        site.write(SHEET, config)
-        site.server = server
-        yield site
+def copies(tmp_path_factory, repository_copy, archive):
+    """A function that returns a chain's copy, made once; its archive comes from a server."""
+    made, content = {}, archive.read_bytes()
+    with contextlib.ExitStack() as servers:
+
+        def copy_of(chain):
+            if chain not in made:
+                folder = tmp_path_factory.mktemp("struck")
+                made[chain] = Site(repository_copy(folder / "clone"), folder / "lock").can_be_held()
+                made[chain].server = servers.enter_context(serving(content))
+                config = copy.deepcopy(CONFIG)
+                digest = hashlib.sha256(content).hexdigest()
+                config["dataset"] = {"archive": made[chain].server.url(), "sha256": digest}
+                config["timing"]["runs"] = 1
+                made[chain].write(SHEET, config)
+            return made[chain]
+
+        yield copy_of
 
 
 def stalled_download(site):
     """Start Snakemake and return once a part of the archive has come and the rest does not."""
     site.server.behaviour = "stalls once"
+    site.server.requests.clear()
     process = site.start()
     process.wait_until(lambda: list(site.folder.glob("results/acquire/*")) and site.server.requests)
     return process
 
 
 @pytest.mark.fault("killed", "survived")
-@pytest.mark.parametrize(("struck", "way", "stage"), list(cases()), indirect=["struck"])
-def test_killed_at_a_stage_the_next_run_goes_on_from_there(struck, way, stage):
+@pytest.mark.parametrize(("chain", "way", "stage"), list(cases()))
+def test_killed_at_a_stage_the_next_run_goes_on_from_there(copies, chain, way, stage):
+    struck = copies(chain)
     for path in REMOVED.get(stage, ()):
         struck.folder.joinpath("results", path).unlink(missing_ok=True)
     before = struck.finished()
@@ -80,6 +99,9 @@ def test_killed_at_a_stage_the_next_run_goes_on_from_there(struck, way, stage):
 @pytest.mark.fault("killed", "survived")
 def test_random_kills_lose_no_record_and_leave_no_orphan(clone, tmp_path):
     site, chance, measured = Site(clone, tmp_path / "lock"), random.Random(2021), {}
+    config = copy.deepcopy(CONFIG)
+    config["timing"]["runs"] = 4 if KILLS > 3 else 2
+    site.write(SHEET, config)
     for _ in range(KILLS):
         process = site.start()
         time.sleep(chance.uniform(0.5, 9.0))
@@ -91,5 +113,5 @@ def test_random_kills_lose_no_record_and_leave_no_orphan(clone, tmp_path):
         site.unlock()
     status, said = site.run()
     assert status == 0, said
-    assert len(site.finished()) == 8
+    assert len(site.finished()) == 2 * config["timing"]["runs"]
     assert all(site.finished()[path] == content for path, content in measured.items())

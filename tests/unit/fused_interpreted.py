@@ -33,14 +33,22 @@ def to_blocks(images):
     return fused.to_blocks(images, torch.float32)
 
 
-def one_step(count=5):
-    """Errors of the loss, of the gradients, which are the velocities after a step from rest, and of the copies."""
+def one_step():
+    """Errors of the loss, of the gradients, which are the velocities after a step from rest, and of the copies.
+
+    Two images are grey: all their patches are alike, so that every maximum is a tie. Of the second convolution, ReLU
+    lets one channel through nowhere; the last value is the largest gradient of that channel.
+    """
     network = published()
+    with torch.no_grad():
+        network[3].bias[0] = -100
     truth, step = Truth(network), by_hand(network)
     fill_with_nan(step)
-    images, labels = batch(count)
+    images, labels = batch(5)
+    images[:2] = 0.5
     loss, expected = step.step(to_blocks(images), labels), truth.step(images, labels)
-    return [error(loss, expected), worst(step.velocities, truth.gradients()), wrong_copies(step)]
+    shut = float(step.velocities[2][0].abs().max())
+    return [error(loss, expected), worst(step.velocities, truth.gradients()), wrong_copies(step), shut]
 
 
 def wrong_copies(step):
@@ -50,48 +58,23 @@ def wrong_copies(step):
     return sum(int((one != other).sum()) for one, other in zip(written, step.packed, strict=True))
 
 
-def several_steps():
-    """Errors of the losses of two steps, the last on fewer images, of the weights after them, and of the copies."""
-    network = published()
-    truth, step = Truth(network), by_hand(network)
-    losses = []
-    for number, count in enumerate((8, 3)):
-        images, labels = batch(count, number)
-        losses.append(error(step.step(to_blocks(images), labels), truth.step(images, labels)))
-    return [max(losses), worst(step.parameters, truth.weights()), wrong_copies(step)]
-
-
-def ties():
-    """Error of the gradients on grey images: all patches are alike, so that every maximum is a tie."""
-    network = published()
-    truth, step = Truth(network), by_hand(network)
-    images, labels = batch(4)
-    images[:] = 0.5
-    step.step(to_blocks(images), labels)
-    truth.step(images, labels)
-    return worst(step.velocities, truth.gradients())
-
-
-def shut():
-    """The largest gradients before and behind a ReLU that lets nothing through."""
-    network = published()
-    with torch.no_grad():
-        network[3].bias.fill_(-100)
-    step = by_hand(network)
-    images, labels = batch(2)
-    step.step(to_blocks(images), labels)
-    return [max(float(v.abs().max()) for v in step.velocities[:4]), float(step.velocities[9].abs().max())]
-
-
 class Capturing(CpuDevice):
-    """A device whose graphs are functions: a replay runs what was captured, and writes its losses where they were."""
+    """A device whose graphs are lists: a capture notes the steps without taking them, as a GPU's does."""
 
     def capture(self, step):
+        honest, noted = fused.FusedStep.step, []
+
+        def note(step_by_hand, *inputs):
+            noted.append((step_by_hand, inputs, torch.empty(())))
+            return noted[-1][2]
+
+        fused.FusedStep.step = note
         captured = step()
+        fused.FusedStep.step = honest
 
         def replay():
-            for (loss, _), (now, _) in zip(captured, step(), strict=True):
-                loss.copy_(now)
+            for step_by_hand, inputs, loss in noted:
+                loss.copy_(step_by_hand.step(*inputs))
 
         return replay, captured
 
@@ -99,7 +82,7 @@ class Capturing(CpuDevice):
 def epoch():
     """An epoch of two batches, the last smaller, as one graph through our own Step: what it counts, and its errors.
 
-    The last tells whether it is the same again from the same weights.
+    The last tells whether it starts over, with the weights it began with, from the state it began with.
     """
     lenet.fused_step = by_hand
     network = published()
@@ -117,9 +100,11 @@ def epoch():
     expected = [truth.step(*one) for one in plain][-1]
     counted = [step.steps_taken, step.images_taken]
     errors = [error(torch.tensor(last), expected), worst(network.parameters(), truth.weights())]
+    copies = wrong_copies(step.by_hand)
     network.load_state_dict(published().state_dict())
     step.start_over()
-    return [deviation, trace, counted, *errors, time_epoch(step, batches, step.device)[1] == last]
+    again = all(torch.equal(one, other) for one, other in zip(before, step._tensors(), strict=True))
+    return [deviation, trace, counted, *errors, copies, again]
 
 
 def refusals():

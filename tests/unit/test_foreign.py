@@ -1,5 +1,6 @@
 """Networks of torchvision's and of a user's own file: trained and judged, or refused in one line."""
 
+import hashlib
 import re
 import subprocess
 import sys
@@ -100,8 +101,7 @@ def test_a_users_network_is_judged_right_in_words(manifest, mine, tmp_path):
     assert said["it learned"][0] is not False
     assert "running statistics that training left, 3 of them" in said["it learned"][1]
     digest = re.search(r"mine\.py: SHA-256 ([0-9a-f]{64})$", made.network.source)[1]
-    sums = subprocess.check_output(["sha256sum", str(tmp_path / "mine.py")], text=True)
-    assert sums.split()[0] == digest
+    assert hashlib.sha256((tmp_path / "mine.py").read_bytes()).hexdigest() == digest
     write_record(tmp_path / "run-1.json", made)
     assert read_record(tmp_path / "run-1.json") == made
 
@@ -251,7 +251,7 @@ def few_images(tmp_path_factory):
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "vgg11", "vit_b_16"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "vit_b_16"])
 def test_torchvisions_classifiers_pass_every_hard_gate_and_count_torchs_flop(few_images, name):
     model = f"torchvision:{name}"
     assert_counted(model, torch.zeros(4, 3, 32, 32))

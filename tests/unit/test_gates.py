@@ -562,6 +562,14 @@ def test_a_disturbed_machine_is_a_warning(conditions, noise):
     assert finding.severity == "soft"
 
 
+def test_what_the_kernel_does_not_tell_is_unknown_rather_than_nothing():
+    made = record()
+    silent = seal(replace(made, conditions=replace(made.conditions, steal_seconds=None)))
+    finding = next(finding for finding in gates.findings(silent) if finding.gate == "quiet")
+    assert finding.passed is True
+    assert "the hypervisor an unknown share; the middle half" in finding.sentence
+
+
 def test_a_tuned_allocator_that_gives_its_memory_back_is_a_warning():
     made = record(allocator="tuned")
     assert fired_all(made) == set()

@@ -2,6 +2,7 @@ import mmap
 import os
 
 import pytest
+from support import needs_affinity
 
 from epochbench.timing import devices, provenance
 from epochbench.timing.cell import Cell
@@ -23,6 +24,7 @@ def test_the_older_kind_of_quota_is_read_too(tmp_path):
     assert host._read_quota(tmp_path) is None
 
 
+@needs_affinity
 def test_affinity_bounds_the_cores():
     cores = os.sched_getaffinity(0)
     try:
@@ -74,6 +76,38 @@ def test_nvidia_smi_tells_of_cards_or_why_it_could_not(tmp_path, monkeypatch, sc
     assert (why in reason) if why else reason is None
 
 
+LSCPU = "Architecture:        aarch64\nModel name:          Neoverse-N1\nThread(s) per core:  1\n"
+
+
+@pytest.mark.parametrize(
+    ("system", "said", "name", "sockets"),
+    [
+        ("Linux", {"lscpu": LSCPU}, "Neoverse-N1", None),
+        ("Linux", {"lscpu": "Model name:          -\n"}, "another word", None),
+        ("Linux", {}, "another word", None),
+        ("Darwin", {"machdep.cpu.brand_string": "Apple M4 Pro\n", "hw.packages": "1\n"}, "Apple M4 Pro", 1),
+        ("Darwin", {}, "another word", None),
+    ],
+    ids=["Arm", "an unknown Arm", "nobody tells", "macOS", "a macOS that does not tell"],
+)
+def test_where_the_kernel_has_no_files_others_are_asked_for_the_processor(monkeypatch, system, said, name, sockets):
+    def reading(path, *_, **__):
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    monkeypatch.setattr(host.Path, "read_text", reading)
+    monkeypatch.setattr(host, "_cpu_folder", lambda: host.Path("/nonexistent"))
+    monkeypatch.setattr(host.platform, "system", lambda: system)
+    monkeypatch.setattr(host.platform, "processor", lambda: "another word")
+    monkeypatch.setattr(host, "_said_by", lambda *command: said.get(command[-1], ""))
+    assert (host.cpu_model.__wrapped__(), host.sockets()) == (name, sockets)
+
+
+def test_a_program_that_is_not_there_or_fails_says_nothing():
+    assert host._said_by("echo", "a word") == "a word\n"
+    assert host._said_by("no-such-program") == ""
+    assert host._said_by("false") == ""
+
+
 def test_activity_counts_what_this_process_does():
     before = host.activity()
     with mmap.mmap(-1, 2000 * mmap.PAGESIZE) as block:
@@ -92,6 +126,7 @@ def test_the_fingerprint_is_steady_and_knows_the_processor(monkeypatch):
     assert provenance.fingerprint() != first
 
 
+@needs_affinity
 def test_a_job_of_fewer_cores_is_on_the_same_machine():
     cores, before = os.sched_getaffinity(0), provenance.fingerprint()
     try:
@@ -119,6 +154,7 @@ def test_a_processor_that_does_not_compute_in_bf16_lacks_something_for_its_cells
     assert cpu.lacks(whole, frozenset(flags.split())) is None
 
 
+@pytest.mark.skipif(not host.cpu_flags(), reason="this system does not tell its processor's flags")
 def test_the_flags_say_of_bf16_what_torch_says():
     assert (devices.lacking(Cell("cpu-a", "cpu", precision="bf16")) is None) == cpu.CpuDevice().computes_bf16()
     assert devices.lacking(Cell("gpu-a", "gpu", precision="bf16")) is None

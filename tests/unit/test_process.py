@@ -4,6 +4,7 @@ import sys
 import textwrap
 
 import pytest
+from support import needs_glibc
 
 from epochbench.errors import BenchmarkError
 from epochbench.timing import process
@@ -76,7 +77,7 @@ def faults(tuned: bool) -> int:
     return int(python(code, MALLOC_ARENA_MAX="1", NUMPY_MADVISE_HUGEPAGE="0")[0])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs glibc's allocator")
+@needs_glibc
 def test_the_tuned_allocator_keeps_its_pages():
     assert faults(tuned=True) * 10 < faults(tuned=False)
 

@@ -193,7 +193,7 @@ def test_the_step_updates_every_parameter(manifest):
 
 
 def test_the_record_is_valid_and_says_what_was_used(manifest, tmp_path):
-    record = run_cell(task(manifest, allocator="tuned"), lock_wait_seconds=1.5)
+    record = run_cell(task(manifest, memory_format="channels_last"), lock_wait_seconds=1.5)
     write_record(tmp_path / "run-1.json", record)
     assert read_record(tmp_path / "run-1.json") == record
     assert record.conditions.threads == 1

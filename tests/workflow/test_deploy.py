@@ -13,9 +13,7 @@ from importlib import metadata
 
 import pytest
 import yaml
-from support import REPOSITORY
-
-from epochbench.timing.provenance import code_digest
+from support import REPOSITORY, with_small_calibrations
 
 TINY = yaml.safe_load((REPOSITORY / ".test/config/config.yaml").read_text()) | {"cells": "config/quick.tsv"}
 ONE_CELL = (REPOSITORY / ".test/config/cells.tsv").read_text()
@@ -57,7 +55,7 @@ class Site:
             program = folder / "bin" / name
             program.write_text(f"#!{sys.executable}\nfrom {module} import main\nmain()\n")
             program.chmod(program.stat().st_mode | stat.S_IXUSR)
-        repository_copy(self.hub)
+        with_small_calibrations(repository_copy(self.hub))
         (self.hub / "config/quick.tsv").write_text(ONE_CELL)
         (self.hub / "config/quick.yaml").write_text(json.dumps(TINY))
         for arguments in ("init -q -b main", "add -A", "commit -q -m one", "tag v1"):
@@ -111,8 +109,10 @@ def test_snakedeploy_deploys_it_and_each_job_needs_its_own_environment_alone(sit
     assert "Timing 1 cells, 1 runs each: cpu-reference." in said
     assert "1 of 1 runs done" in said
     assert "cpu-reference" in (site.folder / PAGE).read_text()
-    # Byte for byte the package of a clone.
-    assert site.record()["code"]["digest"] == code_digest("lenet")
+    # Byte for byte the package of the host.
+    tell = "from epochbench.timing.provenance import code_digest; print(code_digest('lenet'))"
+    hosted = site.type(f'{sys.executable} -c "{tell}"', PYTHONPATH=str(site.hub / "workflow/scripts"))
+    assert site.record()["code"]["digest"] == hosted.strip()
     assert site.record()["code"]["commit"] == site.type("git rev-parse v1", site.hub).strip()
     assert not (site.folder / "workflow/scripts").exists()
     lines = (REPOSITORY / "requirements.in").read_text().splitlines()

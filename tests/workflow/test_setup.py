@@ -19,6 +19,7 @@ import psutil
 import pytest
 import uv
 from support import REPOSITORY, deep
+from userland import small_programs
 
 SETUP = REPOSITORY / "workflow/setup.sh"
 
@@ -59,6 +60,16 @@ def bytecode(folder):
     (packages,) = (folder / "venv/lib").glob("python*/site-packages")
     sources = {name: packages / f"{source}.py" for source, name in names.items()}
     return {name for name, source in sources.items() if list(source.parent.glob(f"__pycache__/{source.stem}.*.pyc"))}
+
+
+@pytest.fixture
+def programs(request, tmp_path):
+    """The PATH of a set-up: this system's programs, or small ones that know little beyond POSIX."""
+    return {"PATH": small_programs(tmp_path / "small")} if request.param == "small programs" else {}
+
+
+def with_programs(*kinds):
+    return pytest.mark.parametrize("programs", kinds, indirect=True)
 
 
 TORCH = {"torch/__init__.py": "", "torch/testing/_internal/unused.py": ""}
@@ -142,7 +153,8 @@ def site(tmp_path):
         server.shutdown()
 
 
-def test_uv_installs_from_all_that_pip_is_configured_for(tmp_path, site):
+@with_programs("this system's", "small programs")
+def test_uv_installs_from_all_that_pip_is_configured_for(tmp_path, site, programs):
     pins = uv_wheel(site.folder / "first/uv") + wheel(tmp_path / "wheels", "nvidia-cublas")
     wheel(site.folder / "second/thing", "thing", "0.9")  # uv looks at further indexes first, and would stop there
     pins += wheel(site.folder / "first/thing", "thing") + wheel(site.folder / "first/torch", "torch", files=TORCH)
@@ -151,7 +163,7 @@ def test_uv_installs_from_all_that_pip_is_configured_for(tmp_path, site):
     indexes = {"PIP_INDEX_URL": f"{site.url}/first", "PIP_EXTRA_INDEX_URL": f"{site.url}/second"}
     indexes["PIP_FIND_LINKS"] = str(tmp_path / "wheels")
     indexes["PIP_USER"] = "1"  # as some clusters advise, though no virtual environment can obey it
-    outcome = setup(tmp_path, requirements, **indexes, PYTHONDONTWRITEBYTECODE="")
+    outcome = setup(tmp_path, requirements, **indexes, **programs, PYTHONDONTWRITEBYTECODE="")
     assert outcome.returncode == 0, outcome.stderr
     assert "pip installs" not in outcome.stdout
     assert "Installed 3 packages" in (tmp_path / "venv/setup.log").read_text()
@@ -164,13 +176,14 @@ def test_uv_installs_from_all_that_pip_is_configured_for(tmp_path, site):
 
 
 @pytest.mark.parametrize("by", deep(["uv", "pip"], "pip"))
-def test_a_tampered_wheel_is_refused_and_the_next_set_up_mends_what_is_there(tmp_path, by):
+@with_programs("small programs")
+def test_a_tampered_wheel_is_refused_and_the_next_set_up_mends_what_is_there(tmp_path, by, programs):
     wheels = tmp_path / "wheels"
     requirements = tmp_path / "requirements.txt"
     requirements.write_text(uv_wheel(wheels) + wheel(wheels, "thing"))
     wheel(wheels, "thing", files={"thing.py": "", "more.py": "import os"})
     # A setting without a counterpart in uv; an empty list of constraints changes nothing else.
-    settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
+    settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)} | programs
     if by == "pip":
         settings["PIP_CONSTRAINT"] = os.devnull
     outcome = setup(tmp_path, requirements, **settings, UV_NO_VERIFY_HASHES="1")
@@ -234,7 +247,8 @@ def test_a_package_that_must_be_compiled_and_cannot_is_told_in_one_line(tmp_path
     assert "pip installs, since uv could not" in outcome.stdout
 
 
-def test_torch_can_come_without_cuda_and_the_rest_is_still_checked(tmp_path, site):
+@with_programs("small programs")
+def test_torch_can_come_without_cuda_and_the_rest_is_still_checked(tmp_path, site, programs):
     cuda = ("nvidia-cublas", "nvidia-nvtx", "cuda-toolkit", "triton")
     pinned = ("torch", "torchvision", "nvidia-ml-py", *cuda)
     requirements = tmp_path / "requirements.txt"
@@ -244,7 +258,7 @@ def test_torch_can_come_without_cuda_and_the_rest_is_still_checked(tmp_path, sit
     for name in ("torch", "torchvision"):
         wheel(site.folder / "cpu" / name, name, "1.0+cpu")
     index = {"PIP_INDEX_URL": f"{site.url}/all"}
-    outcome = setup(tmp_path, requirements, **index, TORCH_INDEX=f"{site.url}/cpu")
+    outcome = setup(tmp_path, requirements, **index, **programs, TORCH_INDEX=f"{site.url}/cpu")
     assert outcome.returncode == 0, outcome.stderr
     assert "not checked against a pinned hash" in outcome.stdout
     (packages,) = (tmp_path / "venv/lib").glob("python*/site-packages")

@@ -11,8 +11,11 @@ import sys
 
 import pytest
 from PIL import Image
+from support import with_small_calibrations
 from unit.server import serving
 
+# Most tests change a copy of one finished run, which is made once where they stay together.
+pytestmark = pytest.mark.xdist_group("workflow")
 # Long enough to measure something, short enough for a test.
 TIMING = {
     "runs": 1, "warmup_steps": 1, "min_epochs": 2, "max_epochs": 2, "min_steps": 0, "min_seconds": 0, "max_seconds": 5,
@@ -88,7 +91,7 @@ class Clone:
 
 @pytest.fixture
 def fresh(clone):
-    made = Clone(clone)
+    made = Clone(with_small_calibrations(clone))
     made.config["dataset"]["synthetic"] = {"images_per_batch": 100}
     return made
 
@@ -101,7 +104,7 @@ def finished(tmp_path_factory, archive):
     folder = tmp_path_factory.mktemp("finished") / "a clone"
     shutil.copytree(REPOSITORY, folder, ignore=shutil.ignore_patterns(".git", ".venv*", ".snakemake", "results", ".*"))
     shutil.copytree(REPOSITORY / "profiles", folder / "profiles", dirs_exist_ok=True)
-    made = Clone(folder)
+    made = Clone(with_small_calibrations(folder))
     with serving(archive.read_bytes()) as site:
         site.behaviour = "truncates once"
         digest = hashlib.sha256(archive.read_bytes()).hexdigest()
@@ -383,7 +386,7 @@ def test_a_failure_after_a_success_is_drawn_too(again):
 
 def test_further_runs_are_timed_until_the_headline_is_sharp(fresh):
     """The second stage plans them once the first runs are there; Snakemake then finds nothing more to do."""
-    fresh.write_sheet("cell\tdevice\tbatch_size\tallocator\ncpu-reference\tcpu\t100\t\ncpu-tuned\tcpu\t100\ttuned\n")
+    fresh.write_sheet("cell\tdevice\tbatch_size\tlayers\ncpu-reference\tcpu\t100\t\ncpu-b\tcpu\t100\tpool_first\n")
     # No two runs agree to a millionth: both cells get as many further runs as there may be.
     fresh.config["timing"] = TIMING | {"runs": 2, "target": 1e-6, "more_runs_seconds": 10_000}
     module = fresh.folder / "workflow/scripts/epochbench/aggregate/more_runs.py"

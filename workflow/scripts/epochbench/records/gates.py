@@ -148,13 +148,15 @@ def quiet(record: Record) -> Verdict:
 def _undisturbed(record: Record) -> Verdict:
     available = record.evidence.outer_seconds * record.machine.cores_usable
     others = _share_of_others(record)
-    stolen = (record.conditions.steal_seconds or 0.0) / available
+    steal = record.conditions.steal_seconds
+    stolen = 0.0 if steal is None else steal / available
+    of_hypervisor = "an unknown share" if steal is None else f"{stolen:.1%} (at most {MAX_STEAL_SHARE:.0%})"
     quarters = np.percentile(record.timing.epoch_seconds, [25, 50, 75])
     spread = float((quarters[2] - quarters[0]) / quarters[1])
     passed = others <= MAX_OTHERS_SHARE and stolen <= MAX_STEAL_SHARE and spread <= MAX_SPREAD
     return passed, (
-        f"Others took {others:.1%} of the CPU (at most {MAX_OTHERS_SHARE:.0%}), the hypervisor {stolen:.1%} (at most "
-        f"{MAX_STEAL_SHARE:.0%}); the middle half of the epochs spreads by {spread:.1%} (at most {MAX_SPREAD:.0%})."
+        f"Others took {others:.1%} of the CPU (at most {MAX_OTHERS_SHARE:.0%}), the hypervisor {of_hypervisor}; the "
+        f"middle half of the epochs spreads by {spread:.1%} (at most {MAX_SPREAD:.0%})."
     )
 
 

@@ -88,10 +88,26 @@ def cpu_model() -> str:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith(("model name", "Model")):
                 return line.split(":", 1)[1].strip()
-    if platform.system() == "Darwin":
-        with contextlib.suppress(OSError, subprocess.CalledProcessError):
-            return subprocess.check_output(["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"], text=True).strip()
-    return platform.processor() or platform.machine()
+    return _name_by_lscpu() or _sysctl("machdep.cpu.brand_string") or platform.processor() or platform.machine()
+
+
+def _name_by_lscpu() -> str | None:
+    """Return the name that lscpu knows for an Arm processor's number, of which the kernel tells no more."""
+    told = re.search(r"^Model name: *(.*\S)", _said_by("lscpu"), re.MULTILINE)
+    return told[1] if told and told[1] != "-" else None
+
+
+def _sysctl(name: str) -> str | None:
+    """Return what macOS says of itself under a name, None elsewhere or where it knows no such name."""
+    return _said_by("/usr/sbin/sysctl", "-n", name).strip() or None if platform.system() == "Darwin" else None
+
+
+def _said_by(*command: str) -> str:
+    """Return what a program prints, nothing where it is not there or fails."""
+    try:
+        return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL, env=os.environ | {"LC_ALL": "C"})
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 @cache
@@ -106,8 +122,8 @@ def cpu_flags() -> frozenset[str]:
 
 def sockets() -> int | None:
     """Return the number of processor sockets, or None where the kernel does not tell."""
-    packages = {_read(path) for path in _cpu_folder().glob("cpu[0-9]*/topology/physical_package_id")}
-    return len(packages - {None}) or None
+    packages = {_read(path) for path in _cpu_folder().glob("cpu[0-9]*/topology/physical_package_id")} - {None}
+    return len(packages) or int(_sysctl("hw.packages") or 0) or None
 
 
 def threads_per_core() -> int | None:
