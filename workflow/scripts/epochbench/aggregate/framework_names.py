@@ -22,6 +22,8 @@ PACKAGES = {
     "keras-jax": ("keras", "jax", "jaxlib"),
     "keras-torch": ("keras", "torch"),
 }
+# How environment variables begin that frameworks beside torch read, or set for themselves.
+VARIABLES = ("JAX_", "XLA_", "KERAS_", "TF_")
 UNKNOWN = "unknown"
 
 
@@ -30,9 +32,10 @@ def name_of(framework: str) -> str:
     return NAMES.get(framework) or visible(framework)
 
 
-def packages_of(frameworks: Iterable[str]) -> set[str]:
-    """Return the facts of a stack that say the versions of frameworks."""
-    return {package for framework in frameworks for package in PACKAGES.get(framework, (framework,))}
+def is_of_framework(fact: str, frameworks: Iterable[str]) -> bool:
+    """Tell whether a fact of a stack is a version of one of some frameworks, or a variable that only such ones read."""
+    packages = {package for framework in frameworks for package in PACKAGES.get(framework, (framework,))}
+    return fact in packages or fact.startswith(VARIABLES)
 
 
 def versions_of(runs: list[Record]) -> str:

@@ -35,8 +35,9 @@ def at_best_sentences(standings: list[Standing], rows: dict[str, CellSummary]) -
 
 
 def _first(standing: Standing) -> list[FrameworkRatio]:
-    """Return the ratios of the first precision."""
-    return [pair for pair in standing.ratios if pair.precision == standing.ratios[0].precision]
+    """Return the ratios of the first precision: one over each framework, its fastest cell that was held against."""
+    first = [pair for pair in standing.ratios if pair.precision == standing.ratios[0].precision]
+    return list({pair.other: pair for pair in first}.values())
 
 
 def _places(standings: list[Standing], rows: dict[str, CellSummary]) -> list[str]:
@@ -63,6 +64,11 @@ def _who_is_fastest(
         ratio = wording.ratio_with_interval(pair.speedup, beyond_one=True)
         return f"{ratio} as fast as {named(pair.other, pair.slow)}{differs}"
 
+    if all(pair.speedup.low is None for pair in pairs):
+        told = wording.listed([times(pair) for pair in pairs])
+        return (
+            f"{opening}{named(pairs[0].framework, pairs[0].fast)} was fastest{precision}: {told}; that is not certain."
+        )
     sure, unsure = ([pair for pair in pairs if pair.is_certain == certain] for certain in (True, False))
     fastest = named(pairs[0].framework, pairs[0].fast)
     if not unsure:

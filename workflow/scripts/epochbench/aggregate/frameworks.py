@@ -137,17 +137,34 @@ def _against_the_fastest(precision: str | None, group: dict[str, Rows], ratios: 
     for row in ranked:
         fastest.setdefault(row.settings.framework, row)
     for word, fast in fastest.items():
-        pairs = [_pair(precision, fast, group[other], ranked, ratios) for other in fastest if other != word]
+        sides = [(fast, group[other]) for other in fastest if other != word]
+        pairs = [pair for side in sides for pair in _pairs(precision, *side, ranked, ratios)]
         if all(pair.speedup.high is None or pair.speedup.high >= 1 for pair in pairs):
             break
     return pairs
 
 
-def _pair(precision: str | None, fast: CellSummary, rows: Rows, ranked: Rows, ratios: Ratios) -> FrameworkRatio:
-    """Hold the fastest cell of all against the fastest of one framework that is alike, or else of any it has."""
-    alike = [row for row in rows if precision and not _otherwise(fast, row)] or rows
+def _pairs(precision: str | None, fast: CellSummary, rows: Rows, ranked: Rows, ratios: Ratios) -> list[FrameworkRatio]:
+    """Hold the fastest cell of all against the fastest of one framework's.
+
+    In one precision against the fastest that is alike, where there is one; and against one that is not alike too, where
+    that is surely faster: no framework is judged by a setting that does not suit it.
+    """
+    alike, best = [row for row in rows if precision and not _otherwise(fast, row)], ratios.fastest_first(rows)[0]
+    if not alike:
+        return [_pair(precision, fast, best, rows, ranked, ratios)]
     slow = ratios.fastest_first(alike)[0]
-    close = ratios.close(slow, alike), ratios.close(fast, ranked)
+    pairs = [_pair(precision, fast, slow, alike, ranked, ratios)]
+    if ratios.close(best, [best, slow]) == 1 and best is not slow:
+        pairs.append(_pair(precision, fast, best, rows, ranked, ratios))
+    return pairs
+
+
+def _pair(
+    precision: str | None, fast: CellSummary, slow: CellSummary, rows: Rows, ranked: Rows, ratios: Ratios
+) -> FrameworkRatio:
+    """Return the ratio of the fastest of all over the fastest of some rows."""
+    close = ratios.close(slow, rows), ratios.close(fast, ranked)
     # One sentence names all of these ratios, so that their intervals hold together.
     speedup = ratios.ratio(slow, fast, close, together=len(_by_framework(ranked)) - 1)
     return FrameworkRatio(

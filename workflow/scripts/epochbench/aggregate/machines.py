@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, fields, replace
 
-from epochbench.aggregate.framework_names import packages_of
+from epochbench.aggregate.framework_names import is_of_framework
 from epochbench.aggregate.summary import CodeVersion, Difference, MachineSummary, NodeValue
 from epochbench.documents import to_dict
 from epochbench.timing.floors import highest
@@ -93,19 +93,15 @@ def stack_facts(runs: list[Record], every: list[Record]) -> dict[str, str]:
 def other_software(runs: list[Record], others: list[Record]) -> list[str]:
     """Return in words in what software and settings two sets of runs differ: "torch 2.11 against 2.15".
 
-    That two frameworks are other packages goes without saying.
+    That two frameworks are other packages, with variables of their own, goes without saying.
     """
-    return [
-        "other protocol" if name == "protocol" else f"{name} {one} against {other}"
-        for name, (one, other) in differing_facts(runs, others).items()
-        if name not in _packages_of_different(runs, others)
-    ]
-
-
-def _packages_of_different(runs: list[Record], others: list[Record]) -> set[str]:
-    """Return the packages of the frameworks of two sets of runs; none where both have the same."""
     one, other = ({run.cell.framework for run in side} for side in (runs, others))
-    return packages_of(one | other) if one != other else set()
+    own = [] if one == other else one | other
+    return [
+        "other protocol" if name == "protocol" else f"{name} {value} against {beside}"
+        for name, (value, beside) in differing_facts(runs, others).items()
+        if not (own and is_of_framework(name, own))
+    ]
 
 
 def differing_facts(runs: list[Record], others: list[Record]) -> dict[str, tuple[str, str]]:
