@@ -88,41 +88,49 @@ BUILT = {"3.11": ["connection-pool"], "3.12": ["connection-pool"], "3.13": ["con
          "3.14": ["connection-pool", "immutables"]}  # fmt: skip
 
 
-SYSTEMS = ["x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin"]
-# What workflow/setup.sh installs before everything else.
-FIRST = {"uv", "pip", "setuptools"}
-
-
-def hashes():
-    """Return the hashes of every pinned package, by its name and version."""
-    blocks = re.split(r"\n(?=[a-z0-9-]+==)", (REPOSITORY / "requirements.txt").read_text().strip())
-    return {block.split()[0]: set(re.findall("sha256:([0-9a-f]{64})", block)) for block in blocks}
+SYSTEMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin")
 
 
 @pytest.mark.deep
 @pytest.mark.parametrize("version", BUILT)
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_the_pins_can_be_installed_where_readme_says(tmp_path, version, system):
-    """For every package there is a file that this Python takes on this system, and its hash is pinned."""
+    found = resolve(tmp_path, "requirements.txt", version, system, BUILT[version])
+    # What workflow/setup.sh installs before everything else, and then.
+    assert {"uv", "pip", "setuptools"} | named(for_every_python=True) <= found
+
+
+def resolve(tmp_path, pins, version, system, built=(), packages=100):
+    """Return the packages that uv would install from pins for a Python and a system, at least so many.
+
+    For each there must be a file that this Python takes on this system, and its hash must be pinned: a dry run of the
+    installer would accept another. Nothing is downloaded but what the index says.
+    """
     functions = runpy.run_path(str(REPOSITORY / "workflow/uv_install.py"))
     variables, options = functions["translated"](functions["pip_settings"]())  # the index that pip is configured for
-    built = [word for name in BUILT[version] for word in ("--no-binary", name)]
     chosen = tmp_path / "pylock.toml"
     outcome = subprocess.run(
         [uv.find_uv_bin(), "pip", "compile", "--no-config", "--index-strategy", "unsafe-best-match", *options,
-         "--python", sys.executable, "--no-python-downloads",
-         "--python-version", version, "--python-platform", system, "--only-binary", ":all:", *built,
-         "--format", "pylock.toml", "--output-file", chosen, "requirements.txt"],
+         "--python", sys.executable, "--no-python-downloads", "--python-version", version, "--python-platform", system,
+         "--only-binary", ":all:", *[word for name in built for word in ("--no-binary", name)],
+         "--format", "pylock.toml", "--output-file", chosen, pins],
         env=os.environ | {"UV_SYSTEM_CERTS": "1", "MACOSX_DEPLOYMENT_TARGET": "14.0"} | variables,
         cwd=REPOSITORY, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if re.search("error sending request|Failed to fetch", outcome.stderr):
         pytest.skip(f"no index can be reached: {outcome.stderr.splitlines()[-1]}")
     assert outcome.returncode == 0, outcome.stderr
-    packages, pinned = tomllib.loads(chosen.read_text())["packages"], hashes()
-    assert named(for_every_python=True) | FIRST <= {package["name"] for package in packages}
-    for package in packages:
-        files = [package["sdist"]] if package["name"] in BUILT[version] else package["wheels"]
+    found, hashes = tomllib.loads(chosen.read_text())["packages"], pinned_hashes(pins)
+    for package in found:
+        files = [package["sdist"]] if package["name"] in built else package["wheels"]
+        of_pin = hashes[f"{package['name']}=={package['version']}"]
         assert files, package["name"]
-        of_pin = pinned[f"{package['name']}=={package['version']}"]
         assert {file["hashes"]["sha256"] for file in files} <= of_pin, package["name"]
+    assert len(found) >= packages
+    return {package["name"] for package in found}
+
+
+def pinned_hashes(name):
+    """Return the hashes of every pin of a list, by its name and version."""
+    blocks = re.split(r"\n(?=[a-z0-9-]+==)", (REPOSITORY / name).read_text().strip())
+    return {block.split()[0]: set(re.findall("sha256:([0-9a-f]{64})", block)) for block in blocks}
