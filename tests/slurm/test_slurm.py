@@ -12,7 +12,7 @@ from datetime import datetime
 
 import pytest
 from slurm.cluster import cluster, missing_commands
-from support import REPOSITORY, SNAKEMAKE, with_small_calibrations
+from support import REPOSITORY, SNAKEMAKE, needs_glibc, with_small_calibrations
 
 from epochbench.timing.machine.host import usable_cores
 
@@ -94,6 +94,7 @@ def timing_jobs(slurm, site):
     ]
 
 
+@needs_glibc  # the quick sheet's second cell is at its best with mallopt
 def test_a_whole_run_through_slurm(slurm, site):
     status, output = run(slurm, site, *command(timing=f"runs: 2, {SHORT}"))
     assert status == 0, output

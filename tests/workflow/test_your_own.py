@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import yaml
-from support import REPOSITORY
+from support import REPOSITORY, needs_glibc
 
 TEXT = (REPOSITORY / "docs/your-own.md").read_text()
 # Less of the same, for a test.
@@ -41,6 +41,7 @@ def typed(clone):
     return type_
 
 
+@needs_glibc  # of the cells, one is at its best with mallopt
 def test_the_page_of_ones_own_network_is_true_from_the_empty_file_on(clone, typed):
     if not shutil.which("make"):
         pytest.skip("make is not installed")
