@@ -4,24 +4,23 @@ import hashlib
 import os
 import platform
 from fnmatch import fnmatchcase
+from functools import cache
 from importlib import metadata
 
 from epochbench.timing.device import Device
-from epochbench.timing.devices import installed
+from epochbench.timing.devices import installed, variables
 from epochbench.timing.protocol import Protocol
 from epochbench.timing.record import Stack
 
 # Of these a different value is a different measurement: where threads run and how they wait, memory, which kernels,
 # which arithmetic, how work reaches a card. Threads and the GPUs to be seen are set for every job anew.
+# Those of accelerators stand in devices/.
 VARIABLES = (
     "OMP_PROC_BIND", "OMP_PLACES", "OMP_WAIT_POLICY", "OMP_DYNAMIC", "KMP_AFFINITY", "KMP_BLOCKTIME",
     "GOMP_CPU_AFFINITY", "GOMP_SPINCOUNT", "GLIBC_TUNABLES", "MALLOC_*", "LD_PRELOAD", "THP_MEM_ALLOC_ENABLE",
     "ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "DNNL_DEFAULT_FPMATH_MODE",
-    "ONEDNN_DEFAULT_FPMATH_MODE", "MKL_ENABLE_INSTRUCTIONS", "MKL_DYNAMIC", "NVIDIA_TF32_OVERRIDE",
-    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG", "CUBLASLT_WORKSPACE_SIZE", "CUDNN_LOGINFO_DBG",
-    "CUDA_LAUNCH_BLOCKING", "CUDA_DEVICE_MAX_CONNECTIONS", "CUDA_MODULE_LOADING", "PYTORCH_*ALLOC_CONF",
-    "PYTORCH_NO_CUDA_MEMORY_CACHING", "TORCHINDUCTOR_MAX_AUTOTUNE*", "TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE",
-    "NCCL_*",
+    "ONEDNN_DEFAULT_FPMATH_MODE", "MKL_ENABLE_INSTRUCTIONS", "MKL_DYNAMIC", "PYTORCH_*ALLOC_CONF",
+    "TORCHINDUCTOR_MAX_AUTOTUNE*", "TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE",
 )  # fmt: skip
 
 
@@ -56,7 +55,12 @@ def fact_of(facts: dict[str, str], name: str) -> str | None:
 
 def is_variable(name: str) -> bool:
     """Tell whether a fact is an environment variable: where it is not named, it was not set."""
-    return any(fnmatchcase(name, pattern) for pattern in VARIABLES)
+    return any(fnmatchcase(name, pattern) for pattern in (*VARIABLES, *_of_accelerators()))
+
+
+@cache
+def _of_accelerators() -> tuple[str, ...]:
+    return variables()
 
 
 def _variables() -> dict[str, str]:
