@@ -21,8 +21,8 @@ DRIVER = Path("/sys/module/amdgpu/version")
 # HIP obeys all of them; of a card's own identity it takes the beginning, after this word.
 VISIBLE = ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
 CARD = "GPU-"
-# amdgpu_smu.h, SMU_THROTTLER_*_BIT: the first and last bit of each kind of reason.
-THROTTLERS = {"power cap": (0, 15), "current limit": (16, 31), "hardware thermal slowdown": (32, 47)}
+# amdgpu_smu.h, SMU_THROTTLER_*_BIT: the first and last bit of each kind of reason; limits of power, of currents, heat.
+THROTTLERS = {"power cap": (0, 31), "hardware thermal slowdown": (32, 47)}
 UNKNOWN_BITS = 2**64 - 1
 
 
