@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 import os
+import re
 import sys
 
 import pytest
@@ -14,9 +15,10 @@ from support import REPOSITORY
 from epochbench.errors import BenchmarkError
 from epochbench.records import gates
 from epochbench.records.judges.card import full_clock
-from epochbench.timing import calibrate, devices
-from epochbench.timing.cell import Cell
+from epochbench.timing import calibrate, devices, stack
+from epochbench.timing.cell import COLUMNS, Cell
 from epochbench.timing.devices import cpu
+from epochbench.timing.devices._table import table, with_tables
 from epochbench.timing.devices.drivers import amd, apple, intel
 from epochbench.timing.protocol import Protocol
 from epochbench.timing.record import Peaks
@@ -312,3 +314,72 @@ def test_the_cpu_ladder_leaves_out_what_the_system_lacks(monkeypatch):
     monkeypatch.setattr(cpu.torch_files, "lacks_onednn", lambda: True)
     assert "setting of glibc" in devices.lacking(tuned)
     assert "without oneDNN" in devices.lacking(onednn)
+
+
+def test_the_tables_of_the_documentation_are_what_the_kinds_declare():
+    text = (REPOSITORY / "docs" / "devices.md").read_text()
+    assert with_tables(text) == text
+    assert [row[0] for row in table()][1] == "run on real hardware"
+    assert table()[1][2:] == ("not yet run on real hardware",) * 3
+
+
+@pytest.mark.parametrize("kind", ["cuda", *KINDS])
+def test_what_a_kind_declares_is_what_its_device_has(kind):
+    module = importlib.import_module(f"epochbench.timing.devices.{kind}")
+    device, told = getattr(module, fake_devices.CLASSES.get(kind, "CudaDevice")), devices.facts()[kind]
+    assert device.torch_type == told.torch_type
+    if kind != "mps":  # which asks torch
+        assert [*device.precisions, *told.lacks.get("precision", {})] in (
+            ["fp32", "tf32", "bf16", "fp16"],
+            ["fp32", "bf16", "fp16", "tf32"],
+        )
+        assert f"`{device.backend}`" in told.processes
+    assert device.can_capture or kind in ("mps", "xpu")  # the latter asks torch
+    values = {name: COLUMNS[name].allowed() for name in told.lacks}
+    assert all(set(lacks) <= set(values[name]) for name, lacks in told.lacks.items())
+
+
+def test_what_hides_devices_is_no_other_stack(place, monkeypatch):
+    before = stack.installed_stack()
+    environment = {}
+    cpu.prepare(environment)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+        assert not stack.is_variable(name)
+    assert stack.installed_stack() == before
+
+
+MAKERS = re.compile(
+    r"nvidia|nvml|cuda|cudnn|cublas|nccl|\bamd|rocm|miopen|\bhip\b|\bmps\b|\bxpu\b|intel\b|\bapple\b|radeon|xccl", re.I
+)
+# Where a maker may be named outside devices/, by which words, and why.
+EXCUSED = {
+    # The record's field for the version that torch was built with, which older records have too, and its name in words.
+    "timing/record.py": {"cuda"},
+    "timing/provenance.py": {"cuda"},
+    "records/run_gates.py": {"cuda"},
+    "aggregate/machines.py": {"cuda", "nvidia"},
+    "aggregate/result.py": {"cuda"},
+    "aggregate/summary.py": {"cuda"},
+    "report/board.py": {"cuda"},
+    "report/machine_tables.py": {"cuda"},
+    # What cards and processors are called, as an example.
+    "aggregate/plain.py": {"nvidia", "intel"},
+    # The kernel's own name of counters that AMD's processors have too.
+    "timing/machine/energy.py": {"intel"},
+}
+
+
+def test_nothing_outside_devices_names_a_maker():
+    package = REPOSITORY / "workflow" / "scripts" / "epochbench"
+    files = [path for path in package.rglob("*") if path.suffix in (".py", ".j2")]
+    files = [path for path in files if package / "timing" / "devices" not in path.parents]
+    named = {str(path.relative_to(package)): _makers(path) for path in files}
+    rules = [*(REPOSITORY / "workflow" / "rules").iterdir(), REPOSITORY / "workflow" / "Snakefile"]
+    named |= {path.name: _makers(path) for path in rules}
+    assert {path: words for path, words in named.items() if words} == EXCUSED
+
+
+def _makers(path):
+    """Return the makers that a file names; `cuda_graph` is a value of the sheet."""
+    return {word.lower() for word in MAKERS.findall(path.read_text().replace("cuda_graph", ""))}

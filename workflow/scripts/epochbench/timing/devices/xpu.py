@@ -22,7 +22,7 @@ GRAPHS = "xpu/graphs.py"
 FACTS = Facts(
     hardware="Intel GPUs",
     torch_type="xpu",
-    since="2.9, built for XPU; graphs from 2.11",
+    since="2.9, built for XPU; graphs where it has `torch.xpu.XPUGraph`",
     source="https://docs.pytorch.org/docs/stable/xpu.html",
     found_by="the kernel's `/sys/class/drm`; names by `xpu-smi`",
     hidden_by="`ZE_AFFINITY_MASK`, `ONEAPI_DEVICE_SELECTOR`",
@@ -40,7 +40,7 @@ FACTS = Facts(
         "layers": {"fused": "its kernels are written for NVIDIA's tensor cores, and nobody has tried them on Intel's"},
     },
     variables=(
-        "ONEAPI_DEVICE_SELECTOR", "ZE_FLAT_DEVICE_HIERARCHY", "SYCL_*", "UR_*", "IGC_*", "NEOReadDebugKeys", "CCL_*",
+        "ZE_FLAT_DEVICE_HIERARCHY", "SYCL_*", "UR_*", "IGC_*", "NEOReadDebugKeys", "CCL_*",
         "PYTORCH_XPU_*",
     ),
     shown_variables=("ZE_AFFINITY_MASK", "ONEAPI_DEVICE_SELECTOR"),

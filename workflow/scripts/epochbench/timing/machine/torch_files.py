@@ -20,7 +20,7 @@ def folder() -> Path | None:
 
 
 def built_for(platform: str) -> str | None:
-    """Return the version of a platform that torch is built for, such as that of `hip`; None where it is not."""
+    """Return the version of a platform that torch is built for, by torch's word for it; None where it is not."""
     found = re.search(rf"^{platform}\b[^=\n]*= *['\"]([^'\"]+)", _text(VERSIONS), re.MULTILINE)
     return found and found[1]
 
