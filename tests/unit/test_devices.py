@@ -281,9 +281,10 @@ def test_amd_cards_are_found_by_the_kernel_without_amds_package(place, monkeypat
 def test_a_driver_that_nobody_could_ask_and_a_torch_that_is_for_others_are_told(place, monkeypatch, tmp_path):
     place.see("rocm")
     monkeypatch.setattr(importlib.import_module(fake_devices.MODULES[0]), "built_for", lambda platform: None)
-    assert devices.accelerators() == ()
-    assert devices.unseen() == "there is an AMD GPU, but torch here is not built for ROCm: docs/devices.md"
+    assert (devices.accelerators(), devices.unseen()) == ((), None)
+    assert devices.unusable() == "there is an AMD GPU, but torch here is not built for ROCm"
     place.see("rocm")
+    assert devices.unusable() is None
     monkeypatch.delenv("FAKE_AMDSMI")
     monkeypatch.setattr(amd, "DEVICE_FILE", tmp_path)
     monkeypatch.setattr(amd, "TOPOLOGY", tmp_path / "none")
@@ -383,3 +384,14 @@ def test_nothing_outside_devices_names_a_maker():
 def _makers(path):
     """Return the makers that a file names; `cuda_graph` is a value of the sheet."""
     return {word.lower() for word in MAKERS.findall(path.read_text().replace("cuda_graph", ""))}
+
+
+def test_an_intel_card_without_a_torch_for_it_is_told_and_graphics_of_a_processor_are_not(place, monkeypatch, tmp_path):
+    place.see("xpu")
+    monkeypatch.setattr(importlib.import_module(fake_devices.MODULES[0]), "built_for", lambda platform: None)
+    assert devices.unusable() == "there is an Intel GPU, but torch here is not built for XPU"
+    monkeypatch.setattr(importlib.import_module(fake_devices.MODULES[0]), "folder", lambda: None)
+    assert "nobody here can tell whether the jobs' torch is built for XPU" in devices.unusable()
+    (tmp_path / "drm" / "card1" / "device").unlink()
+    forget()
+    assert devices.unusable() is None

@@ -21,6 +21,7 @@ from epochbench.timing.devices import (
     lacking_by,
     manufacturers,
     unseen,
+    unusable,
 )
 
 try:
@@ -218,6 +219,10 @@ def notes_on_gpu():
     if why := unseen():
         return [
             f"Nobody could look for a GPU on this machine ({why}), so no GPU was timed; devices.gpu: require insists."
+        ]
+    if why := unusable():
+        return [
+            f"{why[0].upper()}{why[1:]} (docs/devices.md), so no GPU was timed. devices.gpu: require insists."
         ]
     return ["No GPU was found on this machine, so no GPU was timed."]
 

@@ -11,7 +11,8 @@ A file has these names; none of them imports torch before `open_device`, so that
     hide(environment)           of accelerators: changes the environment so that none of them can be used
     FACTS                       may be left out: a timing.device.Facts, what docs/devices.md shows and the plan obeys
     lacks(cell) -> str | None   may be left out: what else the device here lacks to run a cell, in words
-    unseen() -> str | None      may be left out: why nobody could look for such devices, or use those found, in words
+    unseen() -> str | None      may be left out: why nobody could look for such devices, in words
+    unusable() -> str | None    may be left out: why such a device is here and not found all the same, in words
     built_for(torch) -> bool    may be left out: whether a torch is built for this kind
     installed() -> dict         may be left out: the versions and settings of this kind that make records stale
 
@@ -44,8 +45,17 @@ def accelerators() -> tuple[Gpu, ...]:
 
 def unseen() -> str | None:
     """Return in words why nobody could look for accelerators of some kind, None where somebody could."""
-    reasons = [kind.unseen() for kind in kinds("gpu") if hasattr(kind, "unseen")]
-    return next((reason for reason in reasons if reason), None)
+    return _first_word("unseen")
+
+
+def unusable() -> str | None:
+    """Return in words why an accelerator that is here is not among those found, None where there is no such."""
+    return _first_word("unusable")
+
+
+def _first_word(name: str) -> str | None:
+    words = [getattr(kind, name)() for kind in kinds("gpu") if hasattr(kind, name)]
+    return next((word for word in words if word), None)
 
 
 def installed() -> dict[str, object]:

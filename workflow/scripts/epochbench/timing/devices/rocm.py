@@ -52,10 +52,13 @@ def find() -> tuple[Gpu, ...]:
 
 
 def unseen() -> str | None:
-    """Return why nobody could look for AMD GPUs, or why this torch has no use for those that there are."""
-    if amd.gpus() and not torch_files.built_for("hip"):
-        return "there is an AMD GPU, but torch here is not built for ROCm: docs/devices.md"
+    """Return why nobody could look for AMD GPUs, where torch could use them."""
     return amd.unseen() if torch_files.built_for("hip") else None
+
+
+def unusable() -> str | None:
+    """Return that there is an AMD GPU, where torch here is not built for it."""
+    return torch_files.without("hip", "ROCm", "an AMD GPU") if amd.gpus() else None
 
 
 def built_for(torch: "torch") -> bool:

@@ -57,6 +57,11 @@ def unseen() -> str | None:
     return intel.unseen() if torch_files.built_for("xpu") else None
 
 
+def unusable() -> str | None:
+    """Return that there is an Intel card, where torch here is not built for it; any processor may have graphics."""
+    return torch_files.without("xpu", "XPU", "an Intel GPU") if intel.gpus() and intel.has_card() else None
+
+
 def built_for(torch: "torch") -> bool:
     """Tell whether a torch is built for this kind of device."""
     return getattr(torch.version, "xpu", None) is not None

@@ -25,6 +25,15 @@ def built_for(platform: str) -> str | None:
     return found and found[1]
 
 
+def without(platform: str, name: str, device: str) -> str | None:
+    """Return in words that a device is of no use to this torch, None where it is built for it."""
+    if built_for(platform):
+        return None
+    if folder() is None:
+        return f"there is {device}, but nobody here can tell whether the jobs' torch is built for {name}"
+    return f"there is {device}, but torch here is not built for {name}"
+
+
 def lacks_onednn() -> bool:
     """Tell whether torch is known to be built without oneDNN."""
     text = _text(CONFIG)

@@ -48,6 +48,11 @@ def folders() -> list[Path]:
     return cards or found
 
 
+def has_card() -> bool:
+    """Tell whether one of the GPUs is a card, rather than built into the processor."""
+    return any(not _address(folder).endswith(INTEGRATED) for folder in folders())
+
+
 def _gpu(folder: Path, names: dict[str, str]) -> Gpu:
     device = (_read(folder / "device") or "").removeprefix("0x")
     name = names.get(_address(folder)) or f"Intel GPU {device}"
