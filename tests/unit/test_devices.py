@@ -1,11 +1,13 @@
 """Accelerators of every kind, faked: what each says of itself, what the plan leaves out, and what the gates notice."""
 
+import contextlib
 import dataclasses
 import importlib
 import json
 import os
 import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -395,3 +397,27 @@ def test_an_intel_card_without_a_torch_for_it_is_told_and_graphics_of_a_processo
     (tmp_path / "drm" / "card1" / "device").unlink()
     forget()
     assert devices.unusable() is None
+
+
+@pytest.mark.parametrize(("kind", "module"), [("rocm", "cuda"), ("xpu", "xpu")])
+def test_a_step_is_captured_by_the_same_words_of_torchs_module(kind, module, place):
+    """A few steps on a side stream first, then one inside the graph, which alone is replayed."""
+    place.see(kind)
+    device, said = devices.open_device(Cell("gpu-a", "gpu")), []
+
+    @contextlib.contextmanager
+    def entered(word, *_):
+        said.append(word)
+        yield
+
+    stream = SimpleNamespace(wait_stream=lambda other: said.append("waits"))
+    graph = SimpleNamespace(replay=lambda: said.append("replay"))
+    words = SimpleNamespace(
+        Stream=lambda: stream, current_stream=lambda: stream, stream=lambda side: entered("side"),
+        graph=lambda captured: entered("graph"), CUDAGraph=lambda: graph, XPUGraph=lambda: graph,
+    )  # fmt: skip
+    device.torch, device.torch_type = SimpleNamespace(**{module: words}), module
+    replay, result = device.capture(lambda: said.append("step") or len(said))
+    replay()
+    assert said == ["waits", "side", "step", "step", "step", "waits", "graph", "step", "replay"]
+    assert result == 8
