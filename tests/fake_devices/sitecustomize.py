@@ -45,5 +45,15 @@ def install():
     sys.meta_path.insert(0, AfterImport(("torch", *fake_devices.MODULES), seen))
 
 
+class Forbidden(importlib.abc.MetaPathFinder):
+    """Lets nobody import torch."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise ImportError("torch, which is forbidden here")
+
+
 if "FAKE_DEVICE" in os.environ:
     install()
+if "FAKE_FORBIDS_TORCH" in os.environ:
+    sys.meta_path.insert(0, Forbidden())

@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 
 import pytest
 from fake_devices import fake_devices
 from support import REPOSITORY, SNAKEMAKE, deep
+
+from epochbench.sheets import read_cells
 
 FAKES = REPOSITORY / "tests" / "fake_devices"
 # What the machine beside the test does is no matter here.
@@ -29,6 +32,7 @@ CARD = {
 
 def environment(kind, folder):
     """Return the environment in which every Python sees one accelerator of a kind."""
+    folder.mkdir(exist_ok=True)
     (folder / "card.json").write_text(json.dumps(CARD))
     cards = fake_devices.make_intel_card(folder)
     bare = {name: value for name, value in os.environ.items() if not name.endswith("_VISIBLE_DEVICES")}
@@ -60,3 +64,40 @@ def test_a_fake_device_of_each_kind_goes_through_the_whole_quick_run(kind, clone
     assert (told["synchronised"][0] is None) == (kind == "mps")
     assert ("No accelerator tells why its clocks are held down." in told["quiet"][1]) == (kind != "rocm")
     assert (record["conditions"]["gpu_energy_joules"] is None) == (kind != "rocm")
+
+
+PLANNED = {
+    "rocm": {
+        "gpu-reference", "gpu-bf16", "gpu-graph", "gpu-channels-last", "gpu-autotuned", "gpu-compiled",
+        "gpu-space-to-depth",
+    },
+    "mps": {"gpu-reference", "gpu-bf16"},
+    "xpu": {"gpu-reference", "gpu-bf16", "gpu-graph", "gpu-channels-last"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PLANNED)
+def test_the_plan_of_the_default_sheet_follows_the_device_without_torch(kind, clone, tmp_path):
+    said = dry_run(clone, environment(kind, tmp_path) | {"FAKE_FORBIDS_TORCH": "1"})
+    left_out = set(re.findall(r"(gpu-[a-z0-9-]+) was left out: ", said))
+    cells = read_cells(clone / "config" / "cells.tsv")
+    assert planned(said) == PLANNED[kind]
+    assert planned(said) | left_out == {cell.cell for cell in cells if cell.device == "gpu"}
+
+
+def test_a_cell_with_settings_that_the_device_lacks_is_planned_where_that_is_insisted_on(clone, tmp_path):
+    said = dry_run(clone, environment("mps", tmp_path), "devices={settings: require}")
+    assert re.search(r"gpu-\S+ was left out", said) is None
+    assert planned(said) >= {"gpu-tf32", "gpu-best"}
+
+
+def dry_run(clone, environment, *config):
+    command = [*SNAKEMAKE, "-n", *(["--config", *config] if config else [])]
+    done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def planned(said):
+    """Return the GPU cells that a dry run says it would time."""
+    return set(re.findall(r"gpu-[a-z0-9-]+", re.search(r"Timing [^:]*: (.*)", said)[1]))
