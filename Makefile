@@ -95,8 +95,9 @@ lint: $(READY)  ## Check formatting, style, and the workflow itself
 audit: $(READY)  ## Check the pinned packages for known vulnerabilities
 	sh workflow/audit.sh $(patsubst %/,%,$(BIN))
 
-format: $(READY)  ## Format Python and Snakemake files, and write the table of a cell's columns
+format: $(READY)  ## Format Python and Snakemake files, and write the tables of a cell's columns and of accelerators
 	PYTHONPATH=workflow/scripts $(BIN)python -m epochbench.columns config/README.md
+	PYTHONPATH=workflow/scripts $(BIN)python -m epochbench.timing.devices._table docs/devices.md
 	$(BIN)ruff check --fix .
 	$(BIN)ruff format .
 	$(BIN)snakefmt Snakefile workflow/Snakefile workflow/rules

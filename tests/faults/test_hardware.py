@@ -58,7 +58,7 @@ class FailingDevice(CpuDevice):
 def test_a_failing_gpu_is_told_plainly_wherever_it_fails(manifest, monkeypatch, starts, failure, words):
     monkeypatch.setattr(measure, "open_device", lambda *_: FailingDevice(starts, failure))
     with pytest.raises(BenchmarkError, match=words) as refusal:
-        run_cell(task(manifest))
+        run_cell(task(manifest, device="gpu"))
     assert "\n" not in str(refusal.value)
 
 

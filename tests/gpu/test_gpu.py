@@ -14,7 +14,7 @@ from epochbench.timing.cell import Cell
 from epochbench.timing.device import Elapsed
 from epochbench.timing.devices import open_device
 from epochbench.timing.devices.cuda import CudaDevice
-from epochbench.timing.machine import nvidia
+from epochbench.timing.devices.drivers import nvidia
 
 pytestmark = ON_A_CARD
 # What the sheet has no row for.

@@ -157,15 +157,16 @@ def test_the_cluster_says_what_it_has_and_what_it_would_accept(slurm):
 
 
 @pytest.mark.deep
-def test_a_gpu_job_gets_a_gpu_and_says_when_torch_cannot_see_it(slurm, site):
+@pytest.mark.parametrize(("maker", "asked"), [("nvidia", "TresPerJob"), ("amd", "TresPerNode")])
+def test_a_gpu_job_gets_a_gpu_and_says_when_torch_cannot_see_it(slurm, site, maker, asked):
     sheet = one_cell(site, "cell\tdevice\tgpu_model\tconstraint\ncpu-reference\tcpu\t\tfast\ngpu-a\tgpu\tfake\tfast\n")
-    status, output = run(slurm, site, *command(sheet, gpu="require"))
+    status, output = run(slurm, site, *command(sheet, cluster=settings(gpu_manufacturer=maker), gpu="require"))
     assert status != 0
     assert "cell 'gpu-a': torch sees 0 GPUs" in output
     assert "CUDA_VISIBLE_DEVICES is 0" in output
     assert [record["cell"]["cell"] for record in records(site)] == ["cpu-reference"]
-    gpu_job = next(job for job in timing_jobs(slurm, site) if job.get("TresPerJob"))
-    assert "gpu:fake:1" in gpu_job["TresPerJob"]
+    gpu_job = next(job for job in timing_jobs(slurm, site) if job.get(asked))
+    assert "gpu:fake:1" in gpu_job[asked]
     assert gpu_job["Features"] == "fast"
 
 

@@ -11,12 +11,13 @@ import pytest
 
 from epochbench.timing import stack
 from epochbench.timing.devices import cuda
-from epochbench.timing.machine import nvidia, watch
+from epochbench.timing.devices.drivers import nvidia
+from epochbench.timing.machine import watch
 from epochbench.timing.record import Gpu
 
 FAKE = Path(__file__).parent / "fake_nvml"
 BUSY = {"clock": 1980, "most": 1980, "limit": 700_000, "power": 300_000, "reasons": 0, "energy": 5_000, "pids": []}
-VIOLATIONS = dict.fromkeys(map(str, watch.VIOLATIONS.values()), 0)
+VIOLATIONS = dict.fromkeys(map(str, nvidia.VIOLATIONS.values()), 0)
 PATIENCE_SECONDS = 20
 
 
@@ -95,7 +96,7 @@ def test_a_part_has_its_cards_clocks_and_neighbours_of_its_own(cards):
     state = nvidia.gpu_state("MIG-11")
     assert (state.sm_clock_mhz, state.power_limit_watts, state.processes) == (1980, 700.0, 2)
     assert nvidia.gpu_state("MIG-99") is None
-    with watch.watched("MIG-12") as watching:
+    with watch.watched(nvidia.__name__, "MIG-12") as watching:
         pass
     assert (watching.seen.sm_clock_max_mhz, watching.seen.processes) == (1980, 0)
 
@@ -147,7 +148,7 @@ def test_others_are_the_processes_that_are_not_ours(cards):
 def watched_while(cards, *states):
     """Let another process watch a card until it has seen each of some states, and return what it saw."""
     cards.write({"GPU-aa": BUSY | {"violations": VIOLATIONS}})
-    with watch.watched("GPU-aa") as watching:
+    with watch.watched(nvidia.__name__, "GPU-aa") as watching:
         for state in states:
             cards.write({"GPU-aa": BUSY | {"violations": VIOLATIONS} | state})
             time.sleep(2.5 * watch.LOOK_EVERY_SECONDS)
@@ -177,7 +178,7 @@ def test_another_process_sees_a_neighbour_that_comes_and_goes(cards):
 
 def test_a_driver_that_tells_little_leaves_the_rest_unknown(cards):
     cards.write({"GPU-aa": {"clock": 1500}})
-    with watch.watched("GPU-aa") as watching:
+    with watch.watched(nvidia.__name__, "GPU-aa") as watching:
         pass
     seen = watching.seen
     assert seen.sm_clock_median_mhz == 1500
@@ -185,17 +186,17 @@ def test_a_driver_that_tells_little_leaves_the_rest_unknown(cards):
 
 
 def test_without_a_card_or_a_driver_nobody_watches(monkeypatch, cards):
-    with watch.watched(None) as watching:
+    with watch.watched(nvidia.__name__, None) as watching:
         pass
     assert watching.seen is None
     monkeypatch.delenv("FAKE_NVML")
-    with watch.watched("GPU-aa") as watching:
+    with watch.watched(nvidia.__name__, "GPU-aa") as watching:
         pass
     assert watching.seen is None
 
 
 def test_the_watch_ends_with_whatever_goes_wrong_beside_it(cards):
     cards.write({"GPU-aa": BUSY | {"violations": VIOLATIONS}})
-    with pytest.raises(ZeroDivisionError), watch.watched("GPU-aa") as watching:
+    with pytest.raises(ZeroDivisionError), watch.watched(nvidia.__name__, "GPU-aa") as watching:
         raise ZeroDivisionError
     assert watching.seen.samples >= 1

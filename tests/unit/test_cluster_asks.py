@@ -29,3 +29,48 @@ def test_a_devices_calibration_asks_for_what_its_cells_get(cpu, gpu):
         cell = SimpleNamespace(cell=f"{device}-a")
         threads, cpus = (getattr(ask, f"{device}_reference_{what}")(None) for what in ("threads", "cpus_per_task"))
         assert (threads, cpus) == (ask.timing_threads(cell), ask.timing_cpus_per_task(cell))
+
+
+ASKED = ("gpus_of_cell", "gpu_model_of_cell", "gres_of_cell")
+ASKED_FIRST = ("reference_gpus", "reference_gpu_model", "reference_gres")
+
+
+@pytest.mark.parametrize(
+    ("maker", "model", "cell", "first"),
+    [
+        ("nvidia", "", (2, None, None), (1, None, None)),
+        ("nvidia", "h100", (2, "h100", None), (1, "h100", None)),
+        ("amd", "", (None, None, "gpu:2"), (None, None, "gpu:1")),
+        ("amd", "mi300x", (None, None, "gpu:mi300x:2"), (None, None, "gpu:mi300x:1")),
+        ("intel", "max1550", (None, None, "gpu:max1550:2"), (None, None, "gpu:max1550:1")),
+    ],
+)
+def test_slurm_is_asked_for_gpus_as_their_maker_needs_it(maker, model, cell, first):
+    ask = functions(gpu_manufacturer=maker, gpu_model=model)
+    ask.CELLS["gpu-a"] = Cell("gpu-a", "gpu", processes=2)
+    wanted = SimpleNamespace(cell="gpu-a")
+    assert tuple(getattr(ask, name)(wanted) for name in ASKED) == cell
+    assert tuple(getattr(ask, name)(None) for name in ASKED_FIRST) == first
+    ask.CELLS["gpu-a"] = Cell("gpu-a", "gpu", processes=2, gpu_model="other")
+    assert "other" in str([getattr(ask, name)(wanted) for name in ASKED])
+
+
+@pytest.mark.parametrize("plugin", [None, SimpleNamespace(name="local"), SimpleNamespace(name="cluster-generic")])
+def test_elsewhere_gpus_are_only_counted(plugin):
+    ask = functions(gpu_manufacturer="amd", gpu_model="mi300x")
+    ask.workflow.executor_plugin = plugin
+    wanted = SimpleNamespace(cell="gpu-a")
+    assert tuple(getattr(ask, name)(wanted) for name in ASKED) == (1, "mi300x", None)
+
+
+def test_the_plugin_for_slurm_writes_the_words_as_they_are():
+    from snakemake_executor_plugin_slurm.utils import set_gres_string
+
+    class Resources(dict):
+        __getattr__ = dict.get
+
+    def line(**resources):
+        return set_gres_string(SimpleNamespace(resources=Resources(resources)))
+
+    assert line(gpu=None, gpu_model=None, gres="gpu:mi300x:2") == " --gres=gpu:mi300x:2"
+    assert line(gpu=2, gpu_model="h100", gres=None) == " --gpus=h100:2"

@@ -7,7 +7,8 @@ from support import needs_affinity
 from epochbench.timing import devices, provenance
 from epochbench.timing.cell import Cell
 from epochbench.timing.devices import cpu
-from epochbench.timing.machine import host, nvidia, smi
+from epochbench.timing.devices.drivers import nvidia, nvidia_smi
+from epochbench.timing.machine import host
 
 
 def test_a_quota_counts_in_whole_cores_and_never_less_than_one(tmp_path):
@@ -69,8 +70,8 @@ def test_nvidia_smi_tells_of_cards_or_why_it_could_not(tmp_path, monkeypatch, sc
         (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/nowhere")
-    monkeypatch.setattr(smi, "DEVICE_FILES", (tmp_path if driver else tmp_path / "no driver",))
-    gpus, reason = smi.look.__wrapped__()
+    monkeypatch.setattr(nvidia_smi, "DEVICE_FILES", (tmp_path if driver else tmp_path / "no driver",))
+    gpus, reason = nvidia_smi.look.__wrapped__()
     assert [gpu.name for gpu in gpus] == names
     assert all(gpu.memory_bytes == 81559 * 2**20 for gpu in gpus)
     assert (why in reason) if why else reason is None

@@ -102,6 +102,10 @@ def test_a_clusters_nodes_become_the_command_for_them():
     said = advice(one, 8000, 30)
     assert said[0] == "gpu: 4 x 96 cores, 512000 MB, 4 x h100, 2 x a30, features ib,fast, at most 1-00:00:00"
     assert said[1].endswith("cluster='{partition: gpu, gpu_model: h100}'")
+    other = advice(one, 8000, 30, "amd")
+    assert "gpu_manufacturer: amd" in other[1]
+    assert "--gres=gpu:1" in other[3]
+    assert "gpu_manufacturer" not in said[1]
     small = advice(two, 8000, 30)
     assert small[0].endswith("down now")
     assert small[1].endswith("cluster='{partition: cpu, memory_mb: 4000}' devices='{gpu: skip}'")

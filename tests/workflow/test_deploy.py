@@ -274,7 +274,7 @@ def test_snakemake_alone_plans_and_answers_whether_there_is_a_gpu(site, tmp_path
     (tmp_path / "sitecustomize.py").write_text(BLOCK.format(names=modules | {"numpy"}))
     (tmp_path / "bin/nvidia-smi").write_text(smi)
     (tmp_path / "bin/nvidia-smi").chmod(0o755)
-    module = site.hub / "workflow/scripts/epochbench/timing/machine/smi.py"
+    module = site.hub / "workflow/scripts/epochbench/timing/devices/drivers/nvidia_smi.py"
     there = tmp_path / "bin" if driver else tmp_path / "nowhere"
     module.write_text(module.read_text().replace('Path("/dev/nvidiactl"), Path("/dev/dxg")', f'Path("{there}"),'))
     config = TINY | {"devices": {"gpu": "auto"}, "cells": "sheet.tsv"}

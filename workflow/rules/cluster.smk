@@ -4,6 +4,7 @@
 # produces: the functions below, which the rules name under threads and resources
 
 from epochbench.timing.cell import threads_of
+from epochbench.timing.devices import manufacturers
 
 # Slurm gives a job that asks for a node of its own and for no number of cores every core there.
 WHOLE_NODE = "all"
@@ -78,12 +79,51 @@ def gpu_reference_cpus_per_task(wildcards):
 
 def gpus_of_cell(wildcards):
     """A process of a team has a GPU of its own, all on one node."""
-    return CELLS[wildcards.cell].processes
+    return asked_as("gpus", CELLS[wildcards.cell].processes)
 
 
 def gpu_model_of_cell(wildcards):
     """Ask for the cell's own GPU model, or the config's; None asks for any."""
-    return CELLS[wildcards.cell].gpu_model or config["cluster"]["gpu_model"] or None
+    return asked_as("gpus", model_asked(CELLS[wildcards.cell]))
+
+
+def gres_of_cell(wildcards):
+    """Ask for the same as a generic resource, where its maker's GPUs are asked for so."""
+    cell = CELLS[wildcards.cell]
+    return asked_as("gres", gres_of(model_asked(cell), cell.processes))
+
+
+def reference_gpus(wildcards):
+    """Ask for one GPU for its calibration."""
+    return asked_as("gpus", 1)
+
+
+def reference_gpu_model(wildcards):
+    """Ask for the config's GPU model; None asks for any."""
+    return asked_as("gpus", model_asked())
+
+
+def reference_gres(wildcards):
+    """Ask for the same as a generic resource, where its maker's GPUs are asked for so."""
+    return asked_as("gres", gres_of(model_asked(), 1))
+
+
+def model_asked(cell=None):
+    """Return the GPU model that a cell or else the config names, None where neither does."""
+    return (cell and cell.gpu_model) or config["cluster"]["gpu_model"] or None
+
+
+def gres_of(model, count):
+    """Return the words of Slurm's --gres for so many GPUs of a model, or of any."""
+    return ":".join(["gpu", *([model] if model else []), str(count)])
+
+
+def asked_as(form, value):
+    """Return a value where GPUs are asked for in this form, else None: as `gres` of Slurm alone, elsewhere as `gpus`."""
+    asked = manufacturers()[config["cluster"]["gpu_manufacturer"]]
+    plugin = workflow.executor_plugin
+    slurm = plugin is not None and plugin.name.startswith("slurm")
+    return value if form == (asked.slurm_form if slurm else "gpus") else None
 
 
 def constraint_of_cell(wildcards):

@@ -17,7 +17,14 @@ from epochbench.files import digest_of_folder, is_url
 from epochbench.shard.provenance import code_digest as sharding_digest
 from epochbench.sheets import other_frameworks, read_cells, read_labels
 from epochbench.timing import provenance, stack
-from epochbench.timing.devices import accelerators, lacking, unseen
+from epochbench.timing.devices import (
+    accelerators,
+    lacking,
+    lacking_by,
+    manufacturers,
+    unseen,
+    unusable,
+)
 from epochbench.timing.frameworks import TORCH, environments
 
 try:
@@ -104,14 +111,22 @@ def why_left_out(cell):
         return why
     if cell.execution == "epoch_graph" and config["dataset"]["residency"] == "host":
         return "an epoch's graph keeps its batches on the device, and dataset.residency is host"
-    choice = config["devices"]["cpu_bf16"]
-    if (cell.device, cell.precision) != ("cpu", "bf16") or choice == "require":
-        return None
-    if choice == "skip":
-        return "devices.cpu_bf16 is skip"
-    if not runs_here():
-        return "jobs go to a cluster, and devices.cpu_bf16 is not require"
-    return lacking(cell)
+    choice = config["devices"]["settings"]
+    if (cell.device, cell.precision) == ("cpu", "bf16"):
+        choice = config["devices"]["cpu_bf16"]
+        if choice == "skip":
+            return "devices.cpu_bf16 is skip"
+        if choice == "auto" and not runs_here():
+            return "jobs go to a cluster, and devices.cpu_bf16 is not require"
+    return None if choice == "require" else lacking_there(cell)
+
+
+def lacking_there(cell):
+    """Return in words what the device that a cell would be timed on lacks for it; a cluster's GPUs are of one maker."""
+    if runs_here():
+        return lacking(cell)
+    asked = manufacturers()[config["cluster"]["gpu_manufacturer"]]
+    return lacking_by(asked, cell) if cell.device == "gpu" else None
 
 
 def why_framework_missing(cell):
@@ -251,6 +266,10 @@ def notes_on_gpu():
     if why := unseen():
         return [
             f"Nobody could look for a GPU on this machine ({why}), so no GPU was timed; devices.gpu: require insists."
+        ]
+    if why := unusable():
+        return [
+            f"{why[0].upper()}{why[1:]} (docs/devices.md), so no GPU was timed. devices.gpu: require insists."
         ]
     return ["No GPU was found on this machine, so no GPU was timed."]
 

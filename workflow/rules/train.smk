@@ -62,9 +62,10 @@ use rule calibrate_cpu as calibrate_gpu with:
         cpus_per_task=gpu_reference_cpus_per_task,
         mem_mb=memory_mb,
         runtime=runtime_minutes,
-        gpu=1,
-        gpu_model=config["cluster"]["gpu_model"] or None,
-        gpu_manufacturer="nvidia",
+        gpu=reference_gpus,
+        gpu_model=reference_gpu_model,
+        gpu_manufacturer=config["cluster"]["gpu_manufacturer"],
+        gres=reference_gres,
     params:
         device="gpu",
 
@@ -119,5 +120,6 @@ use rule train_cpu as train_gpu with:
         runtime=runtime_minutes,
         gpu=gpus_of_cell,
         gpu_model=gpu_model_of_cell,
-        gpu_manufacturer="nvidia",
+        gpu_manufacturer=config["cluster"]["gpu_manufacturer"],
+        gres=gres_of_cell,
         constraint=constraint_of_cell,

@@ -8,9 +8,13 @@ import sys
 from typing import NamedTuple
 
 from epochbench.errors import BenchmarkError
+from epochbench.timing.devices import manufacturers
 
 COLUMNS = "%R|%D|%c|%m|%G|%f|%l|%a"
 COMMON = ("--ntasks=1", "--nodes=1", "--exclusive")
+# How one GPU is asked for, by the form that its maker's need; and the maker that the config takes for granted.
+ONE_GPU = {"gpus": "--gpus=1", "gres": "--gres=gpu:1"}
+USUAL_MAKER = next(iter(manufacturers()))
 
 
 class Nodes(NamedTuple):
@@ -51,21 +55,22 @@ def _gpus(words: str) -> dict[str, int]:
     return found
 
 
-def advice(nodes: Nodes, memory_mb: int, minutes: int) -> list[str]:
-    """Return the lines on one kind of nodes: what it has, and the command that times on it."""
+def advice(nodes: Nodes, memory_mb: int, minutes: int, maker: str = USUAL_MAKER) -> list[str]:
+    """Return the lines on one kind of nodes: what it has, and the command that times on it; `maker` is its GPUs'."""
     gpus = ", ".join(f"{count} x {model}" for model, count in nodes.gpus.items()) or "no GPU"
     state = "" if nodes.available else ", down now"
     least = {"memory_mb": (memory_mb, nodes.memory_mb), "runtime_minutes": (minutes, minutes_of(nodes.time_limit))}
     config = {"partition": nodes.partition} | {key: has for key, (asked, has) in least.items() if has < asked}
     models = [model for model in nodes.gpus if model != "any"]
     config |= {"gpu_model": models[0]} if len(models) > 1 else {}
+    config |= {"gpu_manufacturer": maker} if nodes.gpus and maker != USUAL_MAKER else {}
     words = ", ".join(f"{key}: {value}" for key, value in config.items())
     skip = "" if nodes.gpus else " devices='{gpu: skip}'"
     return [
         f"{nodes.partition}: {nodes.count} x {nodes.cores} cores, {nodes.memory_mb} MB, {gpus}, features "
         f"{nodes.features or '(null)'}, at most {nodes.time_limit}{state}",
         f"  snakemake --workflow-profile profiles/slurm --config cluster='{{{words}}}'{skip}",
-        *(f"  {line}" for line in _asked(nodes, *(min(pair) for pair in least.values()))),
+        *(f"  {line}" for line in _asked(nodes, maker, *(min(pair) for pair in least.values()))),
     ]
 
 
@@ -79,10 +84,10 @@ def minutes_of(limit: str) -> float:
     return int(days or 0) * 24 * 60 + seconds // 60
 
 
-def _asked(nodes: Nodes, memory_mb: int, minutes: int) -> list[str]:
+def _asked(nodes: Nodes, maker: str, memory_mb: int, minutes: int) -> list[str]:
     """Return what a timing job of each device would be submitted with, and what Slurm says to that."""
     common = [f"--partition={nodes.partition}", *COMMON, f"--mem={memory_mb}", f"--time={minutes}"]
-    asked = {"CPU": common} | ({"GPU": [*common, "--gpus=1"]} if nodes.gpus else {})
+    asked = {"CPU": common} | ({"GPU": [*common, ONE_GPU[manufacturers()[maker].slurm_form]]} if nodes.gpus else {})
     return [f"{device} cells: sbatch {shlex.join(words)}: {verdict(words)}" for device, words in asked.items()]
 
 
@@ -100,6 +105,8 @@ def main() -> None:
     parser.add_argument("--partition", default="", help="look at this one alone")
     parser.add_argument("--memory-mb", type=int, default=8000, help="cluster.memory_mb")
     parser.add_argument("--minutes", type=int, default=30, help="cluster.runtime_minutes")
+    makers = list(manufacturers())
+    parser.add_argument("--gpu-manufacturer", choices=makers, default=USUAL_MAKER, help="cluster.gpu_manufacturer")
     asked = parser.parse_args()
     command = ["sinfo", "--exact", "--noheader", f"--format={COLUMNS}"]
     command += [f"--partition={asked.partition}"] if asked.partition else []
@@ -115,7 +122,7 @@ def main() -> None:
         sys.exit(str(error))
     print("Every timing job asks for a whole node (cluster.cpu_cores and cluster.gpu_cores: all).")
     for nodes in kinds:
-        print("", *advice(nodes, asked.memory_mb, asked.minutes), sep="\n")
+        print("", *advice(nodes, asked.memory_mb, asked.minutes, asked.gpu_manufacturer), sep="\n")
 
 
 if __name__ == "__main__":

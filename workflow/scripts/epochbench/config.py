@@ -12,6 +12,7 @@ from epochbench.files import is_url
 from epochbench.schemas import explain, load_schema, mistakes, with_defaults
 from epochbench.sheets import parse_cells, parse_published
 from epochbench.timing.cell import Cell, is_imported
+from epochbench.timing.devices import manufacturers
 from epochbench.timing.frameworks.environments import environments
 from epochbench.timing.protocol import PLAIN_SGD, Protocol
 
@@ -53,10 +54,12 @@ def _here_or_at(home: str | Path, sheet: str) -> str:
 
 
 def _schema() -> dict:
-    """Return the config's schema, with the data sets that there are files of."""
+    """Return the config's schema, with the data sets, and the makers of devices, that there are files of."""
     schema = copy.deepcopy(load_schema("config"))
     source = schema["properties"]["dataset"]["properties"]["source"]
     source["enum"] = list(datasets.names())
+    maker = schema["properties"]["cluster"]["properties"]["gpu_manufacturer"]
+    maker["enum"] = list(manufacturers())
     return schema
 
 

@@ -9,7 +9,7 @@ from epochbench.timing.cell import COLUMNS, REQUIRED
 from epochbench.timing.record import Record
 
 SETTINGS = [name for name in COLUMNS if name not in REQUIRED]
-# Layers `fused` have a layout of their own, leave nothing to compile and call no cuDNN.
+# Layers `fused` have a layout of their own, leave nothing to compile and call no library of convolutions.
 COMES_WITH_FUSED = ("memory_format", "execution", "autotune")
 
 

@@ -113,7 +113,7 @@ class Cell:
         only={"gpu": ("cuda_graph", "compiled_graph", "epoch_graph")},
     )
     autotune: str = column(
-        "`on`: cuDNN tries its algorithms before the clock and takes the fastest",
+        "`on`: the GPU's convolutions try their algorithms before the clock and take the fastest",
         "off",
         values=("off", "on"),
         only={"gpu": ("on",)},

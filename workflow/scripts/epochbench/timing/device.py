@@ -5,7 +5,7 @@ Nothing here imports torch before a device is opened, so that the Snakefile can 
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from epochbench.timing.machine import host
@@ -30,6 +30,36 @@ class Elapsed:
     event_seconds: float | None
     wait_seconds: float = 0.0
     late_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is to be said of a kind of accelerator without one: docs/devices.md shows it, and the plan obeys it.
+
+    `lacks` names values of the sheet's columns that no device of this kind has, and why in words. `manufacturer` is the
+    word that a cluster is asked with, and `slurm_form` how: as `gpus` or as `gres`. Of the environment, `variables` are
+    patterns of those that decide a timing, and `shown_variables` those that a record shows. `tool` is where its maker
+    tells of failures.
+    """
+
+    hardware: str
+    torch_type: str
+    since: str
+    source: str
+    found_by: str
+    hidden_by: str
+    clock: str
+    memory: str
+    energy: str
+    clocks: str
+    processes: str
+    on_hardware: str = "not yet run on real hardware"
+    manufacturer: str = ""
+    slurm_form: str = "gpus"
+    tool: str = ""
+    lacks: dict[str, dict[str, str]] = field(default_factory=dict)
+    variables: tuple[str, ...] = ()
+    shown_variables: tuple[str, ...] = ()
 
 
 class Device:

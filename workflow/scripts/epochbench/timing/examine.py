@@ -75,7 +75,7 @@ def parts(build: Callable, shape: tuple, classes: int, seed: int, layers: str, m
 def hold_still(network: nn.Module) -> None:
     """Switch dropout and its like off in a network that trains: all that is done in training but normalisation.
 
-    cuDNN has no backward pass of a recurrent layer that does not train; its dropout is set to 0.
+    On a GPU no recurrent layer that does not train has a backward pass; its dropout is set to 0.
     """
     for module in network.modules():
         module.training = isinstance(module, _NormBase | nn.RNNBase)

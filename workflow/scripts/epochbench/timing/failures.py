@@ -10,6 +10,7 @@ from epochbench import networks
 from epochbench.errors import BenchmarkError
 from epochbench.timing.bounds import place_in
 from epochbench.timing.cell import Cell
+from epochbench.timing.devices import tool_of
 from epochbench.timing.examine import UnfitError
 
 # The beginning of what torch's CPU allocator says, in a plain RuntimeError.
@@ -27,9 +28,10 @@ def plain_failures(cell: Cell) -> Iterator[None]:
         raise BenchmarkError(_too_large(cell, error)) from error
     except torch.AcceleratorError as error:
         graph = ", or choose execution eager, since not every network can be captured" if cell.captures_graph else ""
+        places = " and ".join(filter(None, [tool_of(cell), "the kernel's log"]))
         raise BenchmarkError(
             f"cell '{cell.cell}': the GPU failed while it was used ({_first_line(error)}); its other runs are not "
-            f"lost. See nvidia-smi and the kernel's log for why, then run again{graph}"
+            f"lost. See {places} for why, then run again{graph}"
         ) from error
     except RuntimeError as error:
         if NO_COMPILER in str(error):

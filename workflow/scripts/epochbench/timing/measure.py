@@ -14,7 +14,7 @@ from epochbench.errors import BenchmarkError, in_one_line
 from epochbench.timing import evidence, reference, stopwatch
 from epochbench.timing.bounds import bounded_output, ends_within
 from epochbench.timing.device import Device
-from epochbench.timing.devices import open_device
+from epochbench.timing.devices import open_device, shown_variables
 from epochbench.timing.evaluate import NOT_EVALUATED, Evaluation, evaluate
 from epochbench.timing.examine import IMAGES, SWITCHED_OFF, Examined, hold_still
 from epochbench.timing.failures import plain_failures, plain_network
@@ -188,7 +188,7 @@ def conditions_of(
         gpu_energy_joules=team.total_if_known(timed.gpu_energy_joules),
         cpu_energy_joules=timed.cpu_energy_joules,
         flags=device.flags(),
-        environment=host.relevant_environment(),
+        environment=host.relevant_environment(shown_variables()),
         gpu_before=timed.gpu_before,
         gpu_after=timed.gpu_after,
         gpu_watch=timed.gpu_watch,

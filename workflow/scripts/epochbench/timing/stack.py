@@ -4,27 +4,24 @@ import hashlib
 import os
 import platform
 from fnmatch import fnmatchcase
+from functools import cache
 from importlib import metadata
 
+from epochbench.timing import devices
 from epochbench.timing.device import Device
-from epochbench.timing.devices import installed
 from epochbench.timing.protocol import Protocol
 from epochbench.timing.record import Stack
 
 # Of these a different value is a different measurement: where threads run and how they wait, memory, which kernels,
 # which arithmetic, how work reaches a card. Threads and the GPUs to be seen are set for every job anew.
+# Those of accelerators stand in devices/.
 VARIABLES = (
     "OMP_PROC_BIND", "OMP_PLACES", "OMP_WAIT_POLICY", "OMP_DYNAMIC", "KMP_AFFINITY", "KMP_BLOCKTIME",
     "GOMP_CPU_AFFINITY", "GOMP_SPINCOUNT", "GLIBC_TUNABLES", "MALLOC_*", "LD_PRELOAD", "THP_MEM_ALLOC_ENABLE",
     "ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "DNNL_DEFAULT_FPMATH_MODE",
-    "ONEDNN_DEFAULT_FPMATH_MODE", "MKL_ENABLE_INSTRUCTIONS", "MKL_DYNAMIC", "NVIDIA_TF32_OVERRIDE",
-    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG", "CUBLASLT_WORKSPACE_SIZE", "CUDNN_LOGINFO_DBG",
-    "CUDA_LAUNCH_BLOCKING", "CUDA_DEVICE_MAX_CONNECTIONS", "CUDA_MODULE_LOADING", "PYTORCH_*ALLOC_CONF",
-    "PYTORCH_NO_CUDA_MEMORY_CACHING", "TORCHINDUCTOR_MAX_AUTOTUNE*", "TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE",
-    "NCCL_*",
+    "ONEDNN_DEFAULT_FPMATH_MODE", "MKL_ENABLE_INSTRUCTIONS", "MKL_DYNAMIC", "PYTORCH_*ALLOC_CONF",
+    "TORCHINDUCTOR_MAX_AUTOTUNE*", "TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE",
 )  # fmt: skip
-
-
 # Of another framework's cells these decide as much: XLA's and TensorFlow's kernels, arithmetic and memory.
 FRAMEWORK_VARIABLES = (
     "XLA_*", "JAX_*", "KERAS_*", "TF_CUDNN_*", "TF_ENABLE_*", "TF_DISABLE_*", "TF_FORCE_*", "TF_GPU_*", "TF_NUM_*",
@@ -58,7 +55,7 @@ def installed_stack() -> str:
         torch = metadata.version("torch")
     except metadata.PackageNotFoundError:
         torch = "unknown"
-    facts = {"Python": platform.python_version(), "torch": torch, **installed(), **variables()}
+    facts = {"Python": platform.python_version(), "torch": torch, **devices.installed(), **variables()}
     return _digest(facts)
 
 
@@ -69,11 +66,17 @@ def fact_of(facts: dict[str, str], name: str) -> str | None:
 
 def is_variable(name: str) -> bool:
     """Tell whether a fact is an environment variable: where it is not named, it was not set."""
-    return _matches(name, (*VARIABLES, *FRAMEWORK_VARIABLES))
+    return _matches(name, (*VARIABLES, *_of_accelerators(), *FRAMEWORK_VARIABLES))
 
 
-def variables(patterns: tuple[str, ...] = VARIABLES) -> dict[str, str]:
-    """Return the variables of some patterns that are set; an empty one is as good as none."""
+@cache
+def _of_accelerators() -> tuple[str, ...]:
+    return devices.variables()
+
+
+def variables(further: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return the variables that are set, of some further patterns too; an empty one is as good as none."""
+    patterns = (*VARIABLES, *_of_accelerators(), *further)
     return {name: value[:500] for name, value in sorted(os.environ.items()) if value and _matches(name, patterns)}
 
 

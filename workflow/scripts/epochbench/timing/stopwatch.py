@@ -129,7 +129,7 @@ def _time_epochs(
         activity=host.activity() - before,
         gpu_before=gpu_before,
         gpu_after=device.gpu_state(),
-        gpu_energy_joules=None if None in (joules[0], gpu_joules) else gpu_joules - joules[0],
+        gpu_energy_joules=energy.joules_between(joules[0], gpu_joules) or None,  # one that stands still is unknown
         cpu_energy_joules=energy.cpu_joules_between(joules[1], energy.cpu_microjoules()),
     )
 

@@ -105,7 +105,7 @@ def _train_epoch(step: Step, batches: Batches, device: Device) -> _Epoch:
         after = device.energy_joules(), energy.cpu_microjoules()
     finally:
         gc.enable()
-    gpu = None if None in (before[0], after[0]) else after[0] - before[0]
+    gpu = energy.joules_between(before[0], after[0])
     return _Epoch(elapsed.wall_seconds, gpu, energy.cpu_joules_between(before[1], after[1]))
 
 

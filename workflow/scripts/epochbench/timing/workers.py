@@ -1,4 +1,4 @@
-"""The same run over several processes, through torchrun: one a GPU with NCCL, or one a share of the cores with gloo."""
+"""The same run over several processes, through torchrun: one a GPU, or one a share of the cores, which gloo joins."""
 
 import json
 import os

@@ -15,13 +15,22 @@ def full_clock(record: Record) -> Verdict:
     conditions = record.conditions
     states = [state for state in (conditions.gpu_before, conditions.gpu_after) if state]
     watch = conditions.gpu_watch
-    if watch is None and all(state.throttle_reasons is None and state.processes is None for state in states):
-        return None, "No accelerator tells why its clocks are held down."
     reasons = _held(states) + (_held_meanwhile(watch) if watch else [])
     if reasons:
         return False, f"Clocks held down, or the card shared: {', '.join(dict.fromkeys(reasons))}."
+    if not _tells_of_clocks(states, watch):
+        return None, "No accelerator tells why its clocks are held down."
     clock = _clock(watch) if watch else ""
     return True, f"Clocks held down by: nothing.{clock}"
+
+
+def _tells_of_clocks(states: list[GpuState], watch: GpuWatch | None) -> bool:
+    """Tell whether the driver said anything by which the clocks can be judged; how high they are at once is nothing."""
+    known = [state.throttle_reasons for state in states]
+    if watch:
+        clock = watch.sm_clock_median_mhz and watch.sm_clock_max_mhz
+        known += [watch.held_shares, watch.violation_seconds, clock]
+    return any(part is not None for part in known)
 
 
 def _held(states: list[GpuState]) -> list[str]:

@@ -8,18 +8,29 @@ A file has these names; none of them imports torch before `open_device`, so that
     open_device(cell, index)    a timing.device.Device with its arithmetic set as the cell says; raises BenchmarkError
                                 where there is none, or where it cannot do what the cell asks; what it says of its
                                 precisions and of graphs is checked here
-    lacks(cell) -> str | None   may be left out: what the device lacks to run a cell, in words
+    hide(environment)           of accelerators: changes the environment so that none of them can be used
+    FACTS                       may be left out: a timing.device.Facts, what docs/devices.md shows and the plan obeys
+    lacks(cell) -> str | None   may be left out: what else the device here lacks to run a cell, in words
     unseen() -> str | None      may be left out: why nobody could look for such devices, in words
+    unusable() -> str | None    may be left out: why such a device is here and not found all the same, in words
+    built_for(torch) -> bool    may be left out: whether a torch is built for this kind
+    card(gpu) -> Card | None    may be left out: a card as its driver tells of it, without torch; without `gpu` the one
+                                that other frameworks take
     installed() -> dict         may be left out: the versions and settings of this kind that make records stale
+
+A name that begins with _ is no kind: _accelerator.py has what accelerators share, _torch_cuda.py what the two kinds
+that torch calls `cuda` do. drivers/ has what each maker's driver tells.
 """
 
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 from epochbench.errors import BenchmarkError
 from epochbench.timing.cell import Cell
-from epochbench.timing.device import Device
+from epochbench.timing.device import Device, Facts
+from epochbench.timing.devices._card import Card
 from epochbench.timing.record import Gpu
 
 
@@ -37,8 +48,17 @@ def accelerators() -> tuple[Gpu, ...]:
 
 def unseen() -> str | None:
     """Return in words why nobody could look for accelerators of some kind, None where somebody could."""
-    reasons = [kind.unseen() for kind in kinds("gpu") if hasattr(kind, "unseen")]
-    return next((reason for reason in reasons if reason), None)
+    return _first_word("unseen")
+
+
+def unusable() -> str | None:
+    """Return in words why an accelerator that is here is not among those found, None where there is no such."""
+    return _first_word("unusable")
+
+
+def _first_word(name: str) -> str | None:
+    words = [getattr(kind, name)() for kind in kinds("gpu") if hasattr(kind, name)]
+    return next((word for word in words if word), None)
 
 
 def installed() -> dict[str, object]:
@@ -47,10 +67,51 @@ def installed() -> dict[str, object]:
     return {name: fact for each in facts for name, fact in each.items()}
 
 
+def card(gpu: Gpu | None = None) -> Card | None:
+    """Return a card as its driver tells of it, by default the one that frameworks take; None for none."""
+    cards = (kind.card(gpu) for kind in kinds("gpu") if hasattr(kind, "card"))
+    return next(filter(None, cards), None)
+
+
+def facts() -> dict[str, Facts]:
+    """Return what is to be said of each kind of accelerator, by its name."""
+    return {_name(kind): kind.FACTS for kind in kinds("gpu") if hasattr(kind, "FACTS")}
+
+
+def variables() -> tuple[str, ...]:
+    """Return the patterns of the environment variables that decide a timing on some kind of accelerator."""
+    return tuple(pattern for each in facts().values() for pattern in each.variables)
+
+
+def shown_variables() -> tuple[str, ...]:
+    """Return the environment variables of accelerators that a record shows."""
+    return tuple(name for each in facts().values() for name in each.shown_variables)
+
+
+def manufacturers() -> dict[str, Facts]:
+    """Return the makers of accelerators that a cluster can be asked for, and what is to be said of theirs."""
+    return {each.manufacturer: each for each in facts().values() if each.manufacturer}
+
+
+def tool_of(cell: Cell) -> str:
+    """Return where the maker of a cell's device tells of failures; an empty text of a processor."""
+    told = getattr(kind_of(cell), "FACTS", None)
+    return told.tool if told else ""
+
+
 def lacking(cell: Cell) -> str | None:
     """Return in words why no device here can run a cell, None where one can, or where nobody tells beforehand."""
-    lacks = getattr(kind_of(cell), "lacks", None)
-    return lacks(cell) if lacks else None
+    kind = kind_of(cell)
+    told = lacking_by(getattr(kind, "FACTS", None), cell)
+    return told or (kind.lacks(cell) if hasattr(kind, "lacks") else None)
+
+
+def lacking_by(facts: Facts | None, cell: Cell) -> str | None:
+    """Return in words what a whole kind of accelerator lacks to run a cell, None where it lacks nothing."""
+    for column, values in (facts.lacks if facts else {}).items():
+        if why := values.get(getattr(cell, column)):
+            return f"{facts.hardware} have no {column} {getattr(cell, column)} here ({why})"
+    return None
 
 
 def kind_of(cell: Cell) -> ModuleType:
@@ -65,9 +126,9 @@ def open_device(cell: Cell, index: int = 0) -> Device:
     Raises BenchmarkError where there is no such device (a GPU cell never falls back to the CPU), and where its kind
     lacks the cell's precision or cannot capture a graph.
     """
-    kind = kind_of(cell)
+    kind = next(_to_open(cell))
     device = kind.open_device(cell, index)
-    name = kind.__name__.rpartition(".")[2]
+    name = _name(kind)
     if cell.precision not in device.precisions:
         has = ", ".join(device.precisions)
         raise BenchmarkError(f"cell '{cell.cell}': precision {cell.precision}, but a device of kind {name} has {has}")
@@ -77,3 +138,17 @@ def open_device(cell: Cell, index: int = 0) -> Device:
             "choose eager or compile"
         )
     return device
+
+
+def _to_open(cell: Cell) -> Iterator[ModuleType]:
+    """Yield the kinds to open, best first: one that was found here, one that torch is built for, any."""
+    import torch
+
+    serving = kinds(cell.device)
+    yield from (kind for kind in serving if kind.find())
+    yield from (kind for kind in serving if hasattr(kind, "built_for") and kind.built_for(torch))
+    yield serving[0]
+
+
+def _name(kind: ModuleType) -> str:
+    return kind.__name__.rpartition(".")[2]

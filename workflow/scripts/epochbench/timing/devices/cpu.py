@@ -1,12 +1,14 @@
 """The processor: it works while we wait, so the wall clock is its clock."""
 
+import platform
 import time
 from collections.abc import MutableMapping
 
 from epochbench.errors import BenchmarkError
 from epochbench.timing.cell import Cell
 from epochbench.timing.device import Device, Elapsed
-from epochbench.timing.machine import host
+from epochbench.timing.devices import kinds
+from epochbench.timing.machine import host, torch_files
 from epochbench.timing.record import Gpu
 
 SERVES = "cpu"
@@ -21,16 +23,22 @@ def find() -> tuple[Gpu, ...]:
 
 
 def lacks(cell: Cell, flags: frozenset[str] | None = None) -> str | None:
-    """Return what this processor lacks to run a cell, by its flags; None where it lacks nothing."""
+    """Return what this processor, system or torch lacks to run a cell; None where they lack nothing."""
     flags = host.cpu_flags() if flags is None else flags
     if cell.precision == "bf16" and not any(needed <= flags for needed in BF16_FLAGS):
         return "this processor does not compute in bf16"
+    if cell.allocator == "tuned" and platform.libc_ver()[0] != "glibc":
+        return "allocator tuned is a setting of glibc, which this system does not have"
+    if cell.memory_format == "onednn" and torch_files.lacks_onednn():
+        return "torch here is built without oneDNN"
     return None
 
 
 def prepare(environment: MutableMapping[str, str]) -> None:
-    """Hide every GPU, so that none can be used by mistake."""
-    environment["CUDA_VISIBLE_DEVICES"] = ""
+    """Hide every accelerator that can be hidden, so that none can be used by mistake."""
+    for kind in kinds("gpu"):
+        if hasattr(kind, "hide"):
+            kind.hide(environment)
 
 
 def open_device(cell: Cell, index: int = 0) -> "CpuDevice":
@@ -80,7 +88,8 @@ class CpuDevice(Device):
         """Tell whether the processor computes in bf16, rather than oneDNN imitating it many times slower than fp32."""
         import torch
 
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        # Where torch is built without oneDNN it has no such operator.
+        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
     def flags(self) -> dict[str, str]:
         """Return what decides the arithmetic and its kernels."""

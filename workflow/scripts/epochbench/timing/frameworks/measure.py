@@ -19,7 +19,7 @@ from torch import nn
 from epochbench import networks
 from epochbench.documents import from_dict
 from epochbench.errors import BenchmarkError
-from epochbench.timing import evidence, reference
+from epochbench.timing import devices, evidence, reference
 from epochbench.timing.bounds import bounded_output
 from epochbench.timing.cell import Cell
 from epochbench.timing.device import Device
@@ -29,7 +29,7 @@ from epochbench.timing.failures import plain_failures
 from epochbench.timing.frameworks import refused
 from epochbench.timing.frameworks.client import Client, started
 from epochbench.timing.load import dataset_of
-from epochbench.timing.machine import host, nvidia
+from epochbench.timing.machine import host
 from epochbench.timing.measure import conditions_of, evidence_of, laps, timing_of, training_of
 from epochbench.timing.network import build_network, count_parameters, examined
 from epochbench.timing.process import keep_freed_memory, seconds_since_start
@@ -137,7 +137,7 @@ def _timed(
     Until then torch does not touch the card, so that the framework is alone there.
     """
     ours = {client.process.pid}
-    gpu = opened["gpu"]
+    card = devices.card(from_dict(Gpu, opened["gpu"])) if opened["gpu"] else None
 
     def calibrated() -> Device:
         ours.add(os.getpid())
@@ -146,7 +146,7 @@ def _timed(
     def time_epochs() -> Timed:
         return from_dict(Timed, client.ask("time_epochs", owners=sorted(ours)))
 
-    timer = Timer(time_epochs, images, calibrated, lambda: nvidia.gpu_state(gpu["uuid"], ours) if gpu else None)
+    timer = Timer(time_epochs, images, calibrated, lambda: card.state(ours) if card else None)
     return time_in_quiet(task, ALONE, timer, console)
 
 

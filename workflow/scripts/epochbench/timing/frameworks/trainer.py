@@ -11,10 +11,10 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 
+from epochbench.timing import devices
 from epochbench.timing.device import Device, Elapsed
-from epochbench.timing.frameworks import card
-from epochbench.timing.machine import host, nvidia
-from epochbench.timing.machine.watch import Watching, watched
+from epochbench.timing.machine import host
+from epochbench.timing.machine.watch import Watching
 from epochbench.timing.record import Gpu, GpuState
 
 # How often a settled device is asked for its results, to know how long that takes.
@@ -139,7 +139,7 @@ class TrainerDevice(Device):
     def __init__(self, trainer: Trainer, on_card: bool):
         self.trainer = trainer
         self.owners = {os.getpid()}
-        self.found = card.first() if on_card else None
+        self.card = devices.card() if on_card else None
         self.usual_seconds = 0.0
 
     def settle(self) -> None:
@@ -170,34 +170,27 @@ class TrainerDevice(Device):
 
     def stack(self) -> dict[str, str]:
         """Return the driver's version and the card's power limit."""
-        state = self.gpu_state()
-        if self.found is None:
-            return {}
-        limit = state.power_limit_watts if state else None
-        return {
-            "driver": self.found.driver or "unknown",
-            "power limit": "unknown" if limit is None else f"{limit:.0f} W",
-        }
+        return self.card.stack() if self.card else {}
 
     def gpu(self) -> Gpu | None:
         """Return the card's facts, None for a processor."""
-        return self.found
+        return self.card.gpu if self.card else None
 
     def gpu_state(self) -> GpuState | None:
         """Return the card's clocks, limits and processes that are not ours."""
-        return nvidia.gpu_state(self.found.uuid, self.owners) if self.found else None
+        return self.card.state(self.owners) if self.card else None
 
     def energy_joules(self) -> float | None:
         """Return the card's energy counter in joules, None where it has none."""
-        return nvidia.energy_joules(self.found.uuid) if self.found else None
+        return self.card.energy_joules() if self.card else None
 
     def watched(self) -> AbstractContextManager[Watching]:
         """Watch the card from another process."""
-        return watched(self.found.uuid if self.gpu_state() else None, self.owners)
+        return self.card.watched(self.owners) if self.card else super().watched()
 
     def tf32_allowed(self) -> bool | None:
         """Tell whether TF32 is on, None where there is no such thing."""
-        return self.trainer.tf32 if self.found else None
+        return self.trainer.tf32 if self.card else None
 
 
 def _seconds(action: Callable[[], object]) -> float:

@@ -27,11 +27,11 @@ from epochbench.timing import frameworks, stopwatch
 from epochbench.timing.frameworks.trainer import Trainer, TrainerDevice, TrainerStep
 from epochbench.timing.machine import host
 from epochbench.timing.process import keep_freed_memory
-from epochbench.timing.stack import FRAMEWORK_VARIABLES, VARIABLES, variables
+from epochbench.timing.stack import FRAMEWORK_VARIABLES, variables
 from epochbench.timing.task import Task
 from epochbench.timing.team import Solo
 
-# What XLA, TensorFlow and CUDA say where something does not fit.
+# What XLA, TensorFlow and drivers say where something does not fit.
 NO_MEMORY = ("resource_exhausted", "resourceexhausted", "out of memory", "out_of_memory")
 
 
@@ -54,10 +54,10 @@ class Session:
         self.device = TrainerDevice(self.trainer, cell.device == "gpu")
         self.step = TrainerStep(self.trainer)
         if cell.device == "gpu" and self.device.gpu() is None:
-            raise BenchmarkError(f"cell '{cell.cell}': CUDA's driver shows no GPU here; check nvidia-smi")
+            raise BenchmarkError(f"cell '{cell.cell}': no GPU's driver shows one to frameworks here; check the driver")
         return {
             "gpu": self.device.gpu() and to_dict(self.device.gpu()),
-            "stack": versions | self.device.stack() | variables((*VARIABLES, *FRAMEWORK_VARIABLES)),
+            "stack": versions | self.device.stack() | variables(FRAMEWORK_VARIABLES),
         }
 
     def load(self, names: list[str]) -> dict:

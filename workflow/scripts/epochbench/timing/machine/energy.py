@@ -1,4 +1,4 @@
-"""The processors' energy counters, from the kernel. None is "unknown", never 0."""
+"""Energy counters: those of the processors, from the kernel, and what two readings say. None is "unknown", never 0."""
 
 from pathlib import Path
 
@@ -38,3 +38,11 @@ def cpu_joules_between(before: dict | None, after: dict | None) -> float | None:
         return None
     spent = [(after[zone][0] - before[zone][0]) % (before[zone][1] + 1) for zone in before]
     return sum(spent) / 1e6
+
+
+def joules_between(before: float | None, after: float | None) -> float | None:
+    """Return the joules between two readings of an accelerator's counter; None where either is unknown.
+
+    A counter that ran backwards is unknown. One that did not move may have been read too soon: 0 is for a short while.
+    """
+    return None if before is None or after is None or after < before else after - before

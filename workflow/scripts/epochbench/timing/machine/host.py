@@ -8,6 +8,7 @@ import re
 import resource
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -161,14 +162,13 @@ def _read(path: Path) -> str | None:
 # Variables by which a user or a scheduler changes threads or memory behind our back.
 RELEVANT_VARIABLES = (
     "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES", "MKL_NUM_THREADS", "KMP_AFFINITY", "GOMP_CPU_AFFINITY",
-    "GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "LD_PRELOAD", "CUDA_VISIBLE_DEVICES", "NVIDIA_TF32_OVERRIDE",
-    "PYTORCH_CUDA_ALLOC_CONF", "SLURM_CPUS_PER_TASK",
+    "GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "LD_PRELOAD", "SLURM_CPUS_PER_TASK",
 )  # fmt: skip
 
 
-def relevant_environment() -> dict[str, str]:
-    """Return the environment variables that decide threads and memory, as they are set."""
-    return {name: os.environ[name][:500] for name in RELEVANT_VARIABLES if name in os.environ}
+def relevant_environment(further: Iterable[str] = ()) -> dict[str, str]:
+    """Return the environment variables that decide threads and memory, and further ones, as they are set."""
+    return {name: os.environ[name][:500] for name in (*RELEVANT_VARIABLES, *further) if name in os.environ}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ clock has stopped; the answer comes back as JSON. A look takes the host about a 
 """
 
 import contextlib
+import importlib
 import json
 import math
 import os
@@ -15,18 +16,14 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from statistics import median
-from types import ModuleType
 
 from epochbench.documents import from_dict, to_dict
-from epochbench.timing.machine.nvidia import card_of, state_of, told
 from epochbench.timing.record import GpuState, GpuWatch
 
 LOOK_EVERY_SECONDS = 0.2
 # Until the driver has answered once, and until the summary is written.
 PATIENCE_SECONDS = 20
 READY = "ready"
-# nvml.h, nvmlPerfPolicyType_t: what the driver counts the nanoseconds of.
-VIOLATIONS = {"power": 0, "thermal": 1, "sync boost": 2, "board limit": 3, "reliability": 5}
 
 
 class Watching:
@@ -36,13 +33,14 @@ class Watching:
 
 
 @contextlib.contextmanager
-def watched(uuid: str | None, own: Collection[int] = ()) -> Iterator[Watching]:
+def watched(driver: str, identity: str | None, own: Collection[int] = ()) -> Iterator[Watching]:
     """Watch a card for a while, from another process. Where nobody can, `seen` stays None.
 
-    `own` are the processes there that are ours, by default this one.
+    `driver` is the module of devices/drivers/ that looks; `identity` is what it knows the card by. `own` are the
+    processes there that are ours, by default this one.
     """
     watching = Watching()
-    watcher = None if uuid is None else _started(uuid, own or {os.getpid()})
+    watcher = None if identity is None else _started(driver, identity, own or {os.getpid()})
     try:
         yield watching
     finally:
@@ -50,9 +48,9 @@ def watched(uuid: str | None, own: Collection[int] = ()) -> Iterator[Watching]:
             watching.seen = _answer(watcher)
 
 
-def _started(uuid: str, own: Collection[int]) -> subprocess.Popen | None:
+def _started(driver: str, identity: str, own: Collection[int]) -> subprocess.Popen | None:
     """Start the process that watches and wait until it has looked once; None where it cannot."""
-    command = [sys.executable, "-m", "epochbench.timing.machine.watch", uuid, *map(str, own)]
+    command = [sys.executable, "-m", "epochbench.timing.machine.watch", driver, identity, *map(str, own)]
     paths = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
@@ -76,46 +74,25 @@ def _answer(watcher: subprocess.Popen) -> GpuWatch | None:
         return None
 
 
-def main(uuid: str, *owners: str) -> None:
+def main(driver: str, identity: str, *own: str) -> None:
     """Be the process that watches: look until the input ends, then write what was seen."""
-    own = set(map(int, owners))
-    import pynvml
-
-    pynvml.nvmlInit()
-    handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-    card = card_of(pynvml, handle)
-    looks, began = [look(pynvml, handle, own)], time.monotonic()
-    before = violations(pynvml, card)
-    print(READY, flush=True)
-    while not select.select([sys.stdin], [], [], LOOK_EVERY_SECONDS)[0]:
-        looks.append(look(pynvml, handle, own))
-    after, seconds = violations(pynvml, card), time.monotonic() - began
-    most = told(pynvml, pynvml.nvmlDeviceGetMaxClockInfo, card, pynvml.NVML_CLOCK_SM)
+    with importlib.import_module(driver).looking(identity, set(map(int, own))) as card:
+        looks, began = [card.now()], time.monotonic()
+        before = card.violations()
+        print(READY, flush=True)
+        while not select.select([sys.stdin], [], [], LOOK_EVERY_SECONDS)[0]:
+            looks.append(card.now())
+        after, seconds = card.violations(), time.monotonic() - began
+        most = card.most_mhz()
     # The first look was before the clock started.
     print(json.dumps(to_dict(summarised(looks[1:] or looks, most, seconds, _between(before, after)))))
 
 
-def look(pynvml: ModuleType, handle: object, own: Collection[int]) -> tuple[GpuState, float | None, bool]:
-    """Return the card's state now, the watts that it takes, and whether it says that it is idle."""
-    milliwatts = told(pynvml, pynvml.nvmlDeviceGetPowerUsage, handle)
-    reasons = told(pynvml, pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, card_of(pynvml, handle)) or 0
-    idle = bool(reasons & pynvml.nvmlClocksThrottleReasonGpuIdle)
-    return state_of(pynvml, handle, own), None if milliwatts is None else milliwatts / 1000, idle
-
-
-def violations(pynvml: ModuleType, handle: object) -> dict[str, float] | None:
-    """Return the seconds so far in which each kind of limit held the card back; None where the driver counts none."""
-    counts = {
-        kind: told(pynvml, pynvml.nvmlDeviceGetViolationStatus, handle, policy) for kind, policy in VIOLATIONS.items()
-    }
-    return {kind: count.violationTime / 1e9 for kind, count in counts.items() if count is not None} or None
-
-
 def _between(before: dict[str, float] | None, after: dict[str, float] | None) -> dict[str, float] | None:
-    """Return the seconds between two readings, None where either is unknown; a counter that ran backwards counts 0."""
+    """Return the seconds between two readings, None where either is unknown; a counter that ran backwards is too."""
     if before is None or after is None:
         return None
-    return {kind: max(0.0, after[kind] - before[kind]) for kind in before if kind in after}
+    return {kind: after[kind] - before[kind] for kind in before if after.get(kind, -1.0) >= before[kind]} or None
 
 
 def summarised(

@@ -7,12 +7,14 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from epochbench.timing.machine import smi
+from epochbench.timing.devices.drivers import nvidia_smi
 from epochbench.timing.record import Gpu, GpuState
 
 # What a UUID begins with: that of a whole card, or of a part of one (a MIG instance), whose name has the word too.
 UUID_WORDS = CARD, PART = ("GPU-", "MIG-")
 PART_NAME = "MIG"
+# nvml.h, nvmlPerfPolicyType_t: what the driver counts the nanoseconds of.
+VIOLATIONS = {"power": 0, "thermal": 1, "sync boost": 2, "board limit": 3, "reliability": 5}
 
 
 @cache
@@ -26,7 +28,7 @@ def gpus() -> tuple[Gpu, ...]:
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     with _driver() as pynvml:
         if pynvml is None:
-            return _visible([(gpu, gpu.uuid) for gpu in smi.look()[0]], chosen)
+            return _visible([(gpu, gpu.uuid) for gpu in nvidia_smi.look()[0]], chosen)
         every = range(pynvml.nvmlDeviceGetCount())
         return _visible([found for index in every for found in _devices(pynvml, index)], chosen)
 
@@ -48,7 +50,7 @@ def found_as(name: str, identity: str, memory_bytes: int) -> Gpu:
 def unseen() -> str | None:
     """Return in words why nobody could look for GPUs, None where somebody could."""
     with _driver() as pynvml:
-        return None if pynvml or _all_hidden() else smi.look()[1]
+        return None if pynvml or _all_hidden() else nvidia_smi.look()[1]
 
 
 def _all_hidden() -> bool:
@@ -199,3 +201,40 @@ def energy_joules(uuid: str | None) -> float | None:
             pynvml, lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByUUID(uuid))
         )
         return None if millijoules is None else millijoules / 1e3
+
+
+@contextlib.contextmanager
+def looking(uuid: str, own: Collection[int]) -> Iterator["Look"]:
+    """Look at a card from a process of its own; `own` are those that train. Raises where NVML does not tell."""
+    import pynvml
+
+    pynvml.nvmlInit()
+    yield Look(pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid), own)
+
+
+class Look:
+    """A card that is looked at again and again."""
+
+    def __init__(self, pynvml: ModuleType, handle: object, own: Collection[int]):
+        self.pynvml, self.handle, self.card, self.own = pynvml, handle, card_of(pynvml, handle), own
+
+    def now(self) -> tuple[GpuState, float | None, bool]:
+        """Return the card's state now, the watts that it takes, and whether it says that it is idle."""
+        pynvml = self.pynvml
+        milliwatts = told(pynvml, pynvml.nvmlDeviceGetPowerUsage, self.handle)
+        reasons = told(pynvml, pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, self.card) or 0
+        idle = bool(reasons & pynvml.nvmlClocksThrottleReasonGpuIdle)
+        return state_of(pynvml, self.handle, self.own), None if milliwatts is None else milliwatts / 1000, idle
+
+    def most_mhz(self) -> int | None:
+        """Return the highest clock that the card has."""
+        return told(self.pynvml, self.pynvml.nvmlDeviceGetMaxClockInfo, self.card, self.pynvml.NVML_CLOCK_SM)
+
+    def violations(self) -> dict[str, float] | None:
+        """Return the seconds so far in which each kind of limit held the card back; None where none are counted."""
+        pynvml = self.pynvml
+        counts = {
+            kind: told(pynvml, pynvml.nvmlDeviceGetViolationStatus, self.card, policy)
+            for kind, policy in VIOLATIONS.items()
+        }
+        return {kind: count.violationTime / 1e9 for kind, count in counts.items() if count is not None} or None

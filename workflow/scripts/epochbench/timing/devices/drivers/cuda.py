@@ -3,7 +3,7 @@
 import ctypes
 import uuid
 
-from epochbench.timing.machine import nvidia
+from epochbench.timing.devices.drivers import nvidia
 from epochbench.timing.record import Gpu
 
 LIBRARY = "libcuda.so.1"
