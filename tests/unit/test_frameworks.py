@@ -53,7 +53,6 @@ import json, sys
 from epochbench.documents import to_dict
 from epochbench.errors import BenchmarkError
 from epochbench.timing.cell import Cell
-from epochbench.timing.frameworks.environments import interpreter_of
 from epochbench.timing.process import prepare
 from epochbench.timing.protocol import Protocol
 threads = prepare(Cell("a", "cpu", threads=1))
@@ -211,7 +210,6 @@ def test_a_frameworks_process_needs_no_torch(house, manifest, tmp_path):
     import numpy as np
     from safetensors.numpy import save_file
     from epochbench.timing.cell import Cell
-from epochbench.timing.frameworks.environments import interpreter_of
     from epochbench.timing.protocol import Protocol
     from epochbench.timing.task import Task
     protocol = Protocol(warmup_steps=1, min_epochs=1, max_epochs=1, min_steps=0, min_seconds=0.0)
