@@ -275,6 +275,8 @@ def test_what_each_framework_reached_stands_beside_its_own_reference():
     ]
     assert standing.frameworks[0].over_reference.estimate == pytest.approx(6.1 / 2.01, rel=0.01)
     assert [each.framework for each in on_gpu.frameworks] == ["jax", "torch"]
+    order = KERAS[3:] + KERAS[:3]
+    assert part(TORCH + order).standings[0].frameworks[1].reference == "cpu-keras"
     failed = part(TORCH + wrong(KERAS[:3]) + KERAS[3:]).standings[0].frameworks[1]
     assert (failed.reference, failed.best) == (None, "cpu-keras-tuned")
 

@@ -11,7 +11,7 @@ from epochbench.aggregate.framework_words import (
     standing_sentences,
     within_sentences,
 )
-from epochbench.aggregate.labels import is_typed, setting
+from epochbench.aggregate.labels import setting, settings_otherwise
 from epochbench.aggregate.ratios import Ratios
 from epochbench.aggregate.settings import Settings
 from epochbench.aggregate.standings import (
@@ -112,7 +112,7 @@ def _all(group: dict[str, Rows]) -> Rows:
 def _reached(rows: Rows, here: Rows, ratios: Ratios, baseline: str) -> FrameworkCells:
     """Return a framework's fastest cell and its reference, one of `here`, which has those that failed a gate too."""
     best = ratios.fastest_first(rows)[0]
-    first = min(here, key=lambda row: (row.cell != baseline, not is_typed(row.settings)))
+    first = min(here, key=lambda row: (row.cell != baseline, settings_otherwise(row.settings)))
     reference = first if first.valid else None
     close = (1, ratios.close(best, rows))
     return FrameworkCells(
