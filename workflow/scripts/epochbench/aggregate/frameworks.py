@@ -11,7 +11,7 @@ from epochbench.aggregate.framework_words import (
     standing_sentences,
     within_sentences,
 )
-from epochbench.aggregate.labels import is_typed, setting
+from epochbench.aggregate.labels import setting, settings_otherwise
 from epochbench.aggregate.ratios import Ratios
 from epochbench.aggregate.settings import Settings
 from epochbench.aggregate.standings import (
@@ -45,7 +45,7 @@ def frameworks(
     same = [row for row in own if _same_work(by_cell[row.cell][0], reference)]
     valid, ratios = [row for row in same if row.valid], Ratios(by_cell, settings.confidence)
     groups = [_by_framework(rows) for rows in _by_hardware(valid)]
-    standings = [_standing(group, same, ratios, settings.baseline) for group in groups if len(group) > 1]
+    standings = [_standing(group, same, ratios, settings) for group in groups if len(group) > 1]
     missing = _missing(own, same, settings, [run.cell for run in failed])
     if not standings and not missing:
         return None
@@ -78,7 +78,7 @@ def _by_framework(rows: Iterable[CellSummary]) -> dict[str, Rows]:
     return found
 
 
-def _standing(group: dict[str, Rows], same: Rows, ratios: Ratios, baseline: str) -> Standing:
+def _standing(group: dict[str, Rows], same: Rows, ratios: Ratios, settings: Settings) -> Standing:
     """Return how the frameworks stand that were timed on one device."""
     ranked = ratios.fastest_first(_all(group))
     precisions = dict.fromkeys(row.settings.precision for row in ranked)
@@ -90,7 +90,7 @@ def _standing(group: dict[str, Rows], same: Rows, ratios: Ratios, baseline: str)
         pair
         for precision, rows in [*at_one.items(), (None, group)]
         if len(rows) > 1
-        for pair in _against_the_fastest(precision, rows, ratios)
+        for pair in _against_the_fastest(precision, rows, ratios, settings.noise_threshold)
     ]
     first = ranked[0]
     here = [row for row in same if (row.device, row.hardware) == (first.device, first.hardware)]
@@ -98,7 +98,7 @@ def _standing(group: dict[str, Rows], same: Rows, ratios: Ratios, baseline: str)
         device=first.device,
         hardware=first.hardware,
         frameworks=[
-            _reached(group[word], [row for row in here if row.settings.framework == word], ratios, baseline)
+            _reached(group[word], [row for row in here if row.settings.framework == word], ratios, settings.baseline)
             for word in dict.fromkeys(row.settings.framework for row in ranked)
         ],
         ratios=pairs,
@@ -112,7 +112,7 @@ def _all(group: dict[str, Rows]) -> Rows:
 def _reached(rows: Rows, here: Rows, ratios: Ratios, baseline: str) -> FrameworkCells:
     """Return a framework's fastest cell and its reference, one of `here`, which has those that failed a gate too."""
     best = ratios.fastest_first(rows)[0]
-    first = min(here, key=lambda row: (row.cell != baseline, not is_typed(row.settings)))
+    first = min(here, key=lambda row: (row.cell != baseline, settings_otherwise(row.settings)))
     reference = first if first.valid else None
     close = (1, ratios.close(best, rows))
     return FrameworkCells(
@@ -127,7 +127,9 @@ def _reached(rows: Rows, here: Rows, ratios: Ratios, baseline: str) -> Framework
     )
 
 
-def _against_the_fastest(precision: str | None, group: dict[str, Rows], ratios: Ratios) -> list[FrameworkRatio]:
+def _against_the_fastest(
+    precision: str | None, group: dict[str, Rows], ratios: Ratios, noise: float
+) -> list[FrameworkRatio]:
     """Return the fastest framework's ratio over each other, in one precision or (None) in any.
 
     Which is the fastest, the first runs tell; where one with further runs is surely slower by all of them, the next.
@@ -138,24 +140,26 @@ def _against_the_fastest(precision: str | None, group: dict[str, Rows], ratios: 
         fastest.setdefault(row.settings.framework, row)
     for word, fast in fastest.items():
         sides = [(fast, group[other]) for other in fastest if other != word]
-        pairs = [pair for side in sides for pair in _pairs(precision, *side, ranked, ratios)]
+        pairs = [pair for side in sides for pair in _pairs(precision, *side, ranked, ratios, noise)]
         if all(pair.speedup.high is None or pair.speedup.high >= 1 for pair in pairs):
             break
     return pairs
 
 
-def _pairs(precision: str | None, fast: CellSummary, rows: Rows, ranked: Rows, ratios: Ratios) -> list[FrameworkRatio]:
+def _pairs(
+    precision: str | None, fast: CellSummary, rows: Rows, ranked: Rows, ratios: Ratios, noise: float
+) -> list[FrameworkRatio]:
     """Hold the fastest cell of all against the fastest of one framework's.
 
     In one precision against the fastest that is alike, where there is one; and against one that is not alike too, where
-    that is surely faster: no framework is judged by a setting that does not suit it.
+    that is faster by more than noise: no framework is judged by a setting that does not suit it.
     """
     alike, best = [row for row in rows if precision and not _otherwise(fast, row)], ratios.fastest_first(rows)[0]
     if not alike:
         return [_pair(precision, fast, best, rows, ranked, ratios)]
     slow = ratios.fastest_first(alike)[0]
     pairs = [_pair(precision, fast, slow, alike, ranked, ratios)]
-    if ratios.close(best, [best, slow]) == 1 and best is not slow:
+    if ratios.ratio(slow, best, (1, 1)).estimate > 1 + noise:
         pairs.append(_pair(precision, fast, best, rows, ranked, ratios))
     return pairs
 

@@ -86,6 +86,11 @@ def is_typed(cell: Cell) -> bool:
     return set(_set_otherwise(cell)) <= {"model", "framework"}
 
 
+def settings_otherwise(cell: Cell) -> int:
+    """Return how many columns a cell has otherwise than by default."""
+    return len(_set_otherwise(cell))
+
+
 def with_framework(cell: Cell, *sides: Cell, word: str = "with") -> str:
     """Return " with JAX" for one side of a comparison; nothing where all sides are trained by PyTorch."""
     named = {side.framework for side in (cell, *sides)} != {TORCH}

@@ -15,7 +15,7 @@ class FrameworkCells:
     framework: str  # the sheet's word
     name: str  # as people say it
     versions: str  # of its packages, as its records have them
-    reference: str | None  # its cell as people type it, or else its first; None where that failed a hard gate
+    reference: str | None  # the baseline, or else its cell that sets least; None where that failed a hard gate
     reference_seconds: Interval | None  # the typical epoch of that, s; None without one
     best: str  # its fastest cell
     best_seconds: Interval  # the typical epoch of that, s

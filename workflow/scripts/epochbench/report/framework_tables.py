@@ -27,7 +27,7 @@ def _reached(each: FrameworkCells, device: str) -> dict[str, str]:
         "framework": each.name,
         "device": device,
         "epoch": wording.interval_seconds(each.best_seconds),
-        "as people type it": wording.interval_seconds(reference) if reference else "failed a hard gate",
+        "its reference": wording.interval_seconds(reference) if reference else "failed a hard gate",
         "times that": _over_reference(each),
         "versions": each.versions,
     }
