@@ -75,7 +75,7 @@ def test_every_import_of_the_package_is_a_named_package():
         "axe_playwright_python": "axe-playwright-python",
     }
     sources = [*(REPOSITORY / "workflow").rglob("*.py"), *(REPOSITORY / "tests").rglob("*.py")]
-    ours = {"epochbench", "blocks", "unit", "slurm", "browser", "faults", "gpu", "support", "snakemake"}
+    ours = {"epochbench", "blocks", "unit", "slurm", "browser", "faults", "gpu", "support", "userland", "snakemake"}
     found = set()
     for source in sources:
         found |= set(re.findall(r"^\s*(?:import|from) (\w+)", source.read_text(), re.MULTILINE))
