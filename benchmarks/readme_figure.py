@@ -1,4 +1,4 @@
-"""The figure of README, drawn by the page's own code from what config/published.tsv has of an H100 and its host.
+"""The figure of README, drawn by the page's own code from what config/published.tsv has of an H200 and its host.
 
 A row says its epoch time, the interval and the number of runs. The interval is Student's on the logarithms, from the
 three runs of the first stage (Stein 1945), so that it tells their spread, and two spreads tell the ratio's interval.
@@ -24,7 +24,7 @@ from epochbench.report.figure import draw_speedup  # noqa: E402
 from epochbench.sheets import read_cells, read_published  # noqa: E402
 from epochbench.stats import Interval, Spread, half_width  # noqa: E402
 
-OURS = re.compile(r"(?P<machine>16 Xeon cores|H100) 2026, (?P<cell>[\w-]+)")
+OURS = re.compile(r"(?P<machine>16 Xeon cores|H200) 2026, (?P<cell>[\w-]+)")
 MEASURED = re.compile(r"geometric mean of (?P<runs>\d+) runs \((?P<low>[\d.]+)-(?P<high>[\d.]+) s\)")
 OTHERS = "Flux.jl"
 FIRST_RUNS, CONFIDENCE = 3, 0.95

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from epochbench import foreign, networks
+from epochbench.timing import frameworks
 
 DEVICES = ("cpu", "gpu")
 ANY = "any value"
@@ -62,6 +63,9 @@ class Cell:
         pattern=foreign.PATTERN,
         forms=foreign.FORMS,
         shown="**`lenet`**, another file of `networks/`, `torchvision:NAME`, `path/to/file.py:factory`",
+    )
+    framework: str = column(
+        "what trains: another than torch has an environment of its own", "torch", values=frameworks.names
     )
     precision: str = column(
         "arithmetic; bf16 and fp16 by autocast, bf16 only on CPUs that compute in it",
