@@ -104,8 +104,8 @@ def test_every_import_of_the_package_is_a_named_package():
         "snakemake_executor_plugin_slurm": "snakemake-executor-plugin-slurm",
     }
     sources = [*(REPOSITORY / "workflow").rglob("*.py"), *(REPOSITORY / "tests").rglob("*.py")]
-    ours = {"epochbench", "blocks", "unit", "slurm", "browser", "faults", "gpu", "support", "snakemake", "fake_devices"}
-    ours |= {path.stem for path in (REPOSITORY / "tests").rglob("*.py")}
+    tests = {part for path in (REPOSITORY / "tests").rglob("*.py") for part in (path.stem, path.parent.name)}
+    ours = {"epochbench", "blocks", "snakemake", *tests}
     with_the_driver = {"amdsmi"}
     known = ours | with_the_driver | {"__future__"}
     found = set()

@@ -65,6 +65,11 @@ STAGES = {
 }
 
 
+def heed_interrupts() -> None:
+    """Have SIGINT end this process: where the tests run in a shell's background it is ignored, also by all children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Started(subprocess.Popen):
     """A Snakemake in a session of its own, whose words can be read while it runs."""
 
@@ -72,8 +77,9 @@ class Started(subprocess.Popen):
         descriptor, self.words = tempfile.mkstemp(dir=environment["TMPDIR"])
         with os.fdopen(descriptor, "w") as words:
             super().__init__(
-                command, cwd=folder, env=environment, start_new_session=True, stdout=words, stderr=subprocess.STDOUT
-            )
+                command, cwd=folder, env=environment, start_new_session=True, preexec_fn=heed_interrupts,
+                stdout=words, stderr=subprocess.STDOUT,
+            )  # fmt: skip
 
     def said(self) -> str:
         return Path(self.words).read_text(errors="replace")
