@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 from functools import cache
 from importlib import metadata
 
+from epochbench.timing import devices
 from epochbench.timing.device import Device
-from epochbench.timing.devices import installed, variables
 from epochbench.timing.protocol import Protocol
 from epochbench.timing.record import Stack
 
@@ -44,7 +44,7 @@ def installed_stack() -> str:
         torch = metadata.version("torch")
     except metadata.PackageNotFoundError:
         torch = "unknown"
-    facts = {"Python": platform.python_version(), "torch": torch, **installed(), **_variables()}
+    facts = {"Python": platform.python_version(), "torch": torch, **devices.installed(), **_variables()}
     return _digest(facts)
 
 
@@ -55,12 +55,13 @@ def fact_of(facts: dict[str, str], name: str) -> str | None:
 
 def is_variable(name: str) -> bool:
     """Tell whether a fact is an environment variable: where it is not named, it was not set."""
-    return any(fnmatchcase(name, pattern) for pattern in (*VARIABLES, *_of_accelerators()))
+    return any(fnmatchcase(name, pattern) for pattern in patterns_of_torch())
 
 
 @cache
-def _of_accelerators() -> tuple[str, ...]:
-    return variables()
+def patterns_of_torch() -> tuple[str, ...]:
+    """Return the patterns of the variables that decide how torch computes, on any device."""
+    return (*VARIABLES, *devices.variables())
 
 
 def _variables() -> dict[str, str]:
