@@ -300,10 +300,10 @@ def test_the_figure_of_the_readme_says_what_the_readme_says(tmp_path, capsys):
     runpy.run_path(str(REPOSITORY / "benchmarks" / "readme_figure.py"))["main"](str(tmp_path / "speedup.svg"))
     plain = capsys.readouterr().out
     drawn, readme = (tmp_path / "speedup.svg").read_text(), " ".join((REPOSITORY / "README.md").read_text().split())
-    assert "750x (630\N{EN DASH}890)" in drawn
-    assert "is 750 times as fast (630 to 890) as the CPU reference" in readme
-    assert "140 times as fast (94 to 220) as the best CPU cell" in readme
-    assert "trains this network 750 times as fast as 16 Intel Xeon cores as people use them, and 140 times" in plain
+    assert "643x (584\N{EN DASH}707)" in drawn
+    assert "is 643 times as fast (584 to 707) as the CPU reference" in readme
+    assert "130 times as fast (110 to 160) as the best CPU cell" in readme
+    assert "trains this network 643 times as fast as 16 Intel Xeon cores as people use them, and 130 times" in plain
 
 
 def test_the_report_needs_no_torch():
