@@ -144,6 +144,19 @@ def test_others_are_the_processes_that_are_not_ours(cards):
         assert nvidia.gpu_state("GPU-aa").processes == others
 
 
+@pytest.mark.parametrize(
+    ("pids", "others"),
+    [([5, 6], 0), ([5, 6, 7], 1), ([6], 0), ([5], 0), ([8, 9], 0), ([8, 9, 10], 1), ([], 0), ([6, 10], 1)],
+)
+def test_a_framework_and_the_job_that_it_works_for_are_ours(cards, pids, others):
+    """In a container the driver may tell other numbers: then as many as are ours may be."""
+    cards.write({"GPU-aa": BUSY | {"pids": pids}})
+    assert nvidia.gpu_state("GPU-aa", {5, 6}).processes == others
+    with watch.watched("GPU-aa", {5, 6}) as watching:
+        pass
+    assert watching.seen.processes == others
+
+
 def watched_while(cards, *states):
     """Let another process watch a card until it has seen each of some states, and return what it saw."""
     cards.write({"GPU-aa": BUSY | {"violations": VIOLATIONS}})

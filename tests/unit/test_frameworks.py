@@ -14,6 +14,8 @@ from support import REPOSITORY
 from epochbench.columns import contradictions
 from epochbench.timing import frameworks
 from epochbench.timing.cell import Cell
+from epochbench.timing.devices import accelerators
+from epochbench.timing.frameworks.environments import interpreter_of
 
 NUMPY = (Path(__file__).parent / "numpy_training.py").read_text()
 SGD = "self.momenta[place] = self.momentum * self.momenta[place] + gradient"
@@ -231,6 +233,53 @@ def test_a_frameworks_process_needs_no_torch(house, manifest, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(house.parent)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["2", "False"], done.stderr
+
+
+JAX = (Path(frameworks.FOLDER) / "jax.py").read_text().replace("MODELS =", 'ENVIRONMENT = "jax"\nMODELS =')
+SCANNED = "state, (images, labels))"
+# By the framework's name: what is broken in JAX, the execution in which it is, and the gate that must notice.
+JAX_SABOTAGE = {
+    "jax-honest": ("", "", "compile", None),
+    "jax-honest-scan": ("", "", "epoch_graph", None),
+    "jax-no-waiting": ("self.jax.block_until_ready(", "(lambda _: None)(", "compile", "synchronised"),
+    "jax-no-waiting-scan": ("self.jax.block_until_ready(", "(lambda _: None)(", "epoch_graph", "synchronised"),
+    "jax-bf16-in-fp32": ('if cell.precision == "bf16" else jnp.float32', "", "compile", "same arithmetic"),
+    "jax-dropped-step": (SCANNED, "state, (images[1:], labels[1:]))", "epoch_graph", "work done"),
+    "jax-repeated-step": (SCANNED, "state, (images.at[3].set(images[2]), labels))", "epoch_graph", "same arithmetic"),
+    "jax-no-momentum": ("self.momentum * old + new", "0 * old + new", "compile", "same arithmetic"),
+}
+
+
+@pytest.fixture(scope="module")
+def jax_records(house, manifest):
+    """The records of JAX, honest and broken; a scan takes long on a processor, but its epochs here are short."""
+    if interpreter_of("jax") is None:
+        pytest.skip("make frameworks has not been run here")
+    rows = []
+    for name, (old, new, execution, _) in JAX_SABOTAGE.items():
+        add(house, name, broken(JAX, old, new))
+        rows.append(({"framework": name, "execution": execution, "memory_format": "channels_last"}, 2))
+    return train(house, manifest, rows)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(("name", "gate"), [(name, each[-1]) for name, each in JAX_SABOTAGE.items()])
+def test_sabotage_in_jax_is_noticed_and_nothing_else(jax_records, name, gate):
+    found = fired(jax_records[name])
+    assert found == set() if gate is None else gate in found
+
+
+@pytest.mark.deep
+@pytest.mark.fault("hardware", "refused")
+@pytest.mark.skipif(bool(accelerators()), reason="there is a GPU here")
+@pytest.mark.parametrize(("name", "words"), [("jax", "JAX 0."), ("keras", "TensorFlow 2.")])
+def test_a_framework_that_sees_no_gpu_says_so(house, manifest, name, words):
+    if interpreter_of(name) is None:
+        pytest.skip("make frameworks has not been run here")
+    gpu = {"device": "gpu", "execution": "compile", "memory_format": "channels_last", "autotune": "on"}
+    said = train(house, manifest, [({"framework": name} | gpu, 1)])[name]
+    assert said.startswith(f"cell 'a': {words}")
+    assert " sees no GPU" in said
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,7 @@ def test_a_record_of_version_2_from_an_h100_is_read_whole():
     assert (found.training.learning_rate, found.protocol.rate_scaling) == (0.01, "none")
     assert (found.protocol.optimizer, found.protocol.weight_decay, found.until_accuracy) == ("sgd", 0, None)
     assert (found.evidence.first_steps, found.evidence.train_loss, found.conditions.gpu_watch) == ([], None, None)
+    assert (found.cell.framework, found.evidence.first_epoch, found.evidence.late_seconds) == ("torch", None, None)
 
 
 @pytest.mark.fault("broken records", "refused")

@@ -27,7 +27,7 @@ from epochbench.stats import (
     typical_epoch,
     verdict,
 )
-from epochbench.timing.stopping import relative_half_width
+from epochbench.timing.stopping import relative_half_width, t_quantile
 
 RUNS = [[2.0, 2.1, 1.9], [2.2, 2.2, 2.3], [2.1, 2.0, 2.2]]
 FAST = [[1.0, 1.1], [1.2, 1.1], [0.9, 1.0]]
@@ -95,6 +95,11 @@ def test_half_width_needs_three_samples():
     assert relative_half_width([1.0, 1.0]) == float("inf")
     expected = stats.sem([1.0, 1.1, 1.2]) * stats.t.ppf(0.975, 2) / 1.1
     assert relative_half_width([1.0, 1.1, 1.2]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 30, 101, 999])
+def test_the_quantile_is_students(freedom):
+    assert t_quantile(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-12)
 
 
 def test_the_published_speedup_is_99_5x_and_98_99_percent_less_time():
