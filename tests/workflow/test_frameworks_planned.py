@@ -75,6 +75,14 @@ def test_cells_of_a_framework_that_is_not_installed_are_left_out_in_one_line(sit
     assert notes == [f"cpu-a, cpu-b were left out: framework pretended is not installed; {INSTALLS}."]
 
 
+def test_where_nothing_is_left_the_reason_is_told(site):
+    (site.folder / "sheet.tsv").write_text(SHEET.replace("cpu-reference\tcpu\t100\t\n", ""))
+    site.config["statistics"] = {"baseline": "cpu-a"}
+    said = site.snakemake("-n", status=1)
+    assert "No cell is left to run: all that there are were left out." in said
+    assert f"cpu-a was left out: framework pretended is not installed; {INSTALLS}." in said
+
+
 def test_cells_of_a_framework_that_is_installed_are_timed(site):
     site.install()
     assert site.planned() == (["cpu-reference", "cpu-a", "cpu-b"], [])

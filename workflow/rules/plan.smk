@@ -185,9 +185,14 @@ def first_records(wildcards=None):
     """Return the paths of every cell's first runs, as many as the config asks for."""
     records = [record_path(cell, run) for cell in planned_cells() for run in RUNS]
     if not records:
+        why = (
+            "all that there are were left out"
+            if cells_of_devices()
+            else "devices.cpu is false, and no GPU cell is planned"
+        )
         raise WorkflowError(
-            "No cell is left to run: devices.cpu is false, and no GPU cell is planned. "
-            f"Allow a device, or add a cell to {config['cells']}. {' '.join(notes_on_devices())}"
+            f"No cell is left to run: {why}. Allow a device, or add a cell to {config['cells']}. "
+            f"{' '.join(notes_on_devices())}"
         )
     return records
 
