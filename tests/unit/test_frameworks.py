@@ -14,6 +14,7 @@ from support import REPOSITORY
 from epochbench.columns import contradictions
 from epochbench.timing import frameworks
 from epochbench.timing.cell import Cell
+from epochbench.timing.devices import accelerators
 from epochbench.timing.frameworks.environments import interpreter_of
 
 NUMPY = (Path(__file__).parent / "numpy_training.py").read_text()
@@ -266,6 +267,19 @@ def jax_records(house, manifest):
 def test_sabotage_in_jax_is_noticed_and_nothing_else(jax_records, name, gate):
     found = fired(jax_records[name])
     assert found == set() if gate is None else gate in found
+
+
+@pytest.mark.deep
+@pytest.mark.fault("hardware", "refused")
+@pytest.mark.skipif(bool(accelerators()), reason="there is a GPU here")
+@pytest.mark.parametrize(("name", "words"), [("jax", "JAX 0."), ("keras", "TensorFlow 2.")])
+def test_a_framework_that_sees_no_gpu_says_so(house, manifest, name, words):
+    if interpreter_of(name) is None:
+        pytest.skip("make frameworks has not been run here")
+    gpu = {"device": "gpu", "execution": "compile", "memory_format": "channels_last", "autotune": "on"}
+    said = train(house, manifest, [({"framework": name} | gpu, 1)])[name]
+    assert said.startswith(f"cell 'a': {words}")
+    assert " sees no GPU" in said
 
 
 @pytest.mark.parametrize(

@@ -22,14 +22,16 @@ AUTOCAST_TYPES = {"bf16": "bfloat16", "fp16": "float16"}
 class Elapsed:
     """Seconds between start and stop: by the wall, synchronised at both ends, and by the device's own events.
 
-    `wait_seconds` is the part of the wall time that the last synchronisation waited for the device. `late_seconds` is
-    how much longer than usual it took, after the clock, to read the results; None where nobody looked.
+    `wait_seconds` is the part of the wall time that the last synchronisation waited for the device. After it,
+    `looking_seconds` were spent on looking whether the results are there, `late_seconds` more than that takes where
+    they are; None where nobody looked.
     """
 
     wall_seconds: float
     event_seconds: float | None
     wait_seconds: float = 0.0
     late_seconds: float | None = None
+    looking_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

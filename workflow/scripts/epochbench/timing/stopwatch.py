@@ -107,6 +107,7 @@ def _time_epochs(
                 between += time.perf_counter() - left
                 elapsed, loss = time_epoch(step, batches, device)
                 left = time.perf_counter()
+                between += elapsed.looking_seconds
                 epochs.append(elapsed)
                 losses.append(loss)
                 bar.set_postfix_str(f"{elapsed.wall_seconds:.3g} s/epoch", refresh=False)

@@ -48,10 +48,11 @@ def open_jax(cell: Cell) -> Any:
     jax.config.update("jax_default_matmul_precision", PRODUCTS[cell.precision])
     try:
         return jax.devices()[0]
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # the second where there is no plugin for CUDA at all
+        why = (str(error).strip().splitlines() or ["there is no plugin for it"])[0][:200]
         raise BenchmarkError(
-            f"cell '{cell.cell}': JAX {jax.__version__} sees no {cell.device.upper()} ({str(error).splitlines()[0]}); "
-            "install jax[cuda13] in its environment, check nvidia-smi, or leave its cells out"
+            f"cell '{cell.cell}': JAX {jax.__version__} sees no {cell.device.upper()} ({why}); install jax[cuda13] in "
+            "its environment, check nvidia-smi, or leave its cells out"
         ) from error
 
 

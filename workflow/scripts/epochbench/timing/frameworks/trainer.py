@@ -157,8 +157,9 @@ class TrainerDevice(Device):
         queued = time.perf_counter()
         self.trainer.synchronize()
         done = time.perf_counter()
-        late = max(0.0, _seconds(self.trainer.peek) - self.usual_seconds)
-        return Elapsed(done - self._started, None, done - queued, late)
+        looking = _seconds(self.trainer.peek)
+        late = max(0.0, looking - self.usual_seconds)
+        return Elapsed(done - self._started, None, done - queued, late, looking)
 
     def peak_memory_bytes(self) -> int:
         """Return the largest memory so far, as the framework tells it."""
