@@ -104,28 +104,16 @@ def test_every_import_of_the_package_is_a_named_package():
         "snakemake_executor_plugin_slurm": "snakemake-executor-plugin-slurm",
     }
     sources = [*(REPOSITORY / "workflow").rglob("*.py"), *(REPOSITORY / "tests").rglob("*.py")]
-<<<<<<< HEAD
     tests = {part for path in (REPOSITORY / "tests").rglob("*.py") for part in (path.stem, path.parent.name)}
-    ours = {"epochbench", "blocks", "snakemake", *tests}
     with_the_driver = {"amdsmi"}
-    known = ours | with_the_driver | {"__future__"}
-    found = set()
-    for source in sources:
-        found |= set(re.findall(r"^\s*(?:import|from) (\w+)", source.read_text(), re.MULTILINE))
-    others = set(frameworks.names()) - {frameworks.TORCH}
-    of_frameworks = {package for name in others for package in frameworks.packages(name)}
-    foreign = {modules.get(name, name) for name in found - set(sys.stdlib_module_names) - known}
-    assert foreign <= named() | of_frameworks
-=======
-    ours = {"epochbench", "blocks", "unit", "slurm", "browser", "faults", "gpu", "support", "test_setup", "snakemake"}
+    known = {"epochbench", "blocks", "snakemake", "__future__", *tests, *with_the_driver, *sys.stdlib_module_names}
     # A framework's file is imported in an environment of its own alone.
     of_frameworks = {name for framework in frameworks.names()[1:] for name in frameworks.packages(framework)}
     folder = REPOSITORY / "workflow/scripts/epochbench/timing/frameworks"
     for source in sources:
         found = set(re.findall(r"^\s*(?:import|from) (\w+)", source.read_text(), re.MULTILINE))
-        foreign = {modules.get(name, name) for name in found - set(sys.stdlib_module_names) - ours - {"__future__"}}
+        foreign = {modules.get(name, name) for name in found - known}
         assert foreign <= named() | (of_frameworks if source.parent == folder else set()), source
->>>>>>> fw-core
 
 
 # Pins that have no wheel: README says that Python 3.14 needs a compiler for now. The other one is Python alone.
