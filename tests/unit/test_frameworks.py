@@ -15,6 +15,7 @@ from epochbench.columns import contradictions
 from epochbench.timing import frameworks
 from epochbench.timing.cell import Cell
 from epochbench.timing.devices import accelerators
+from epochbench.timing.frameworks import client
 from epochbench.timing.frameworks.environments import interpreter_of
 
 NUMPY = (Path(__file__).parent / "numpy_training.py").read_text()
@@ -305,3 +306,10 @@ def test_what_frameworks_there_are_is_read_from_their_files():
     assert frameworks.names() == ("torch", "jax", "keras", "keras-jax")
     assert frameworks.environment("keras-jax") == "jax"
     assert set(frameworks.packages("keras")) == {"keras", "tensorflow"}
+
+
+def test_this_interpreter_as_a_frameworks_finds_what_is_found_here(monkeypatch, tmp_path):
+    """Snakemake gives its scripts folders that no variable names; another interpreter must not be given them."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    assert str(tmp_path) in client._paths(Path(sys.executable))
+    assert str(tmp_path) not in client._paths(tmp_path / "bin" / "python")

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -69,8 +70,7 @@ def started(task: Task, console: TextIO | None = None) -> Iterator[Client]:
     except BenchmarkError as error:
         raise BenchmarkError(f"cell '{cell.cell}': {error}") from None
     command = [str(interpreter), "-m", "epochbench.timing.frameworks.worker"]
-    paths = [str(SCRIPTS), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(_paths(interpreter))}
     shown = _descriptor(console)
     command += [] if shown is None else [str(shown)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "pass_fds": [] if shown is None else [shown]}
@@ -92,6 +92,15 @@ def started(task: Task, console: TextIO | None = None) -> Iterator[Client]:
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def _paths(interpreter: Path) -> list[str]:
+    """Return where an interpreter finds our package, and where it is this one too, all that is found here.
+
+    Snakemake tells its scripts of folders that it was itself given, and hands on no variable that names them.
+    """
+    found_here = sys.path if interpreter == Path(sys.executable) else [os.environ.get("PYTHONPATH")]
+    return [str(SCRIPTS), *filter(None, found_here)]
 
 
 def _descriptor(console: TextIO | None) -> int | None:
