@@ -25,7 +25,8 @@ KINDS_OF_STAGES = ("acquire", "shard", "timed", "record", "report")
 STAGES_IN_EVERY_WAY = tuple(STAGES) if KILLS > 3 else KINDS_OF_STAGES
 # Removed before a stage, which would not be come by again where an earlier job was let to finish.
 RECORD = "train/cpu/cpu-tuned/run-1.json"
-REMOVED = {"shard": ("shard/manifest.json", RECORD, "train/cpu/cpu-reference/run-1.json")}
+REMOVED = {"acquire": ("acquire/dataset.tar.gz", "acquire/manifest.json")}
+REMOVED |= {"shard": ("shard/manifest.json", RECORD, "train/cpu/cpu-reference/run-1.json")}
 REMOVED |= dict.fromkeys(("warm-up", "timed", "evaluation", "record"), (RECORD,))
 REMOVED |= {"aggregate": ("aggregate/summary.json",), "report": ("report/index.html",)}
 

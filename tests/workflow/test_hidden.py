@@ -51,7 +51,7 @@ def test_what_is_hidden_is_not_there():
 @pytest.mark.deep
 @pytest.mark.slow
 def test_the_tests_that_ask_the_machine_pass_where_it_tells_little():
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "addopts=", "-rs"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
         [*command, "--hide", *ASKING], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
