@@ -50,7 +50,8 @@ print(json.dumps(measured))
 
 def python(code: str, *arguments: str) -> str:
     """Run code in a fresh process and return the last line that it prints."""
-    environment = os.environ | {"PYTHONPATH": str(PACKAGE)}
+    paths = [str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return (done.stdout.splitlines() or [""])[-1]
