@@ -71,6 +71,7 @@ make_environment() {
     fi
 }
 
+# shellcheck disable=SC2046 # names are words
 [ $# -gt 0 ] || set -- $(every)
 for name; do
     if environment=$(environment_of "$name"); then

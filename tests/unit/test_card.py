@@ -153,7 +153,7 @@ def test_a_framework_and_the_job_that_it_works_for_are_ours(cards, pids, others)
     """In a container the driver may tell other numbers: then as many as are ours may be."""
     cards.write({"GPU-aa": BUSY | {"pids": pids}})
     assert nvidia.gpu_state("GPU-aa", {5, 6}).processes == others
-    with watch.watched("GPU-aa", {5, 6}) as watching:
+    with watch.watched(nvidia.__name__, "GPU-aa", {5, 6}) as watching:
         pass
     assert watching.seen.processes == others
 

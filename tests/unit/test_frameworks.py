@@ -260,7 +260,13 @@ def jax_records(house, manifest):
     for name, (old, new, execution, _) in JAX_SABOTAGE.items():
         add(house, name, broken(JAX, old, new))
         rows.append(({"framework": name, "execution": execution, "memory_format": "channels_last"}, 2))
-    return train(house, manifest, rows)
+    return train(house, manifest, rows, **environments_here("jax"))
+
+
+def environments_here(name):
+    """Return the variable by which a copy of the package finds the environments that are made for this repository."""
+    interpreter = interpreter_of(name)
+    return {} if interpreter == Path(sys.executable) else {"EPOCHBENCH_FRAMEWORKS": str(interpreter.parents[2])}
 
 
 @pytest.mark.deep
@@ -278,7 +284,7 @@ def test_a_framework_that_sees_no_gpu_says_so(house, manifest, name, words):
     if interpreter_of(name) is None:
         pytest.skip("make frameworks has not been run here")
     gpu = {"device": "gpu", "execution": "compile", "memory_format": "channels_last", "autotune": "on"}
-    said = train(house, manifest, [({"framework": name} | gpu, 1)])[name]
+    said = train(house, manifest, [({"framework": name} | gpu, 1)], **environments_here(name))[name]
     assert said.startswith(f"cell 'a': {words}")
     assert " sees no GPU" in said
 
