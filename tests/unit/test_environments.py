@@ -139,6 +139,9 @@ def test_an_interpreter_that_is_gone_is_told_and_no_other_takes_its_place(machin
     said = environments.why_missing("jax")
     assert said.startswith(f"there is no interpreter {machine}/typed/nowhere/bin/python, which frameworks.interpreters")
     assert environments.interpreter_of("jax") is None
+    # Nor is an environment's folder one.
+    environments.name_interpreters({"jax": ".frameworks/jax"})
+    assert environments.why_missing("jax").startswith(f"there is no interpreter {machine}/typed/.frameworks/jax, which")
 
 
 def test_an_interpreter_that_the_config_names_comes_first(machine, monkeypatch):

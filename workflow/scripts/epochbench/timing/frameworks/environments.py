@@ -114,12 +114,12 @@ def _place(framework: str) -> Place:
 def _why_not_made(place: Place, name: str, device: str) -> str | None:
     """Return what is wrong with an environment as a whole, None where nothing is."""
     folder, make = place.folder, _make(name)
-    if place.named and not os.access(place.python, os.X_OK):
+    if place.named and not _is_program(place.python):
         told = f"there is no interpreter {place.python}, which frameworks.interpreters or {_variable(name)} names"
         return f"{told}; correct it, or name none and type {make}"
     if (folder / LOG).exists() and not (folder / MADE_FROM).exists():
         return f"{folder} was broken off while it was made; {make} goes on"
-    if not os.access(place.python, os.X_OK):
+    if not _is_program(place.python):
         return f"{place.python} is gone; {make} makes it anew"
     pins = {build: PINS / f"{name}{build}.txt" for build in ("", "-cuda")}
     if not (folder / MADE_FROM).exists() or not pins[""].exists():
@@ -131,6 +131,11 @@ def _why_not_made(place: Place, name: str, device: str) -> str | None:
     if device == "gpu" and build == "" and pins["-cuda"].exists():
         return f"{folder} was made without CUDA; {make} CUDA=1 makes it anew"
     return None
+
+
+def _is_program(path: Path) -> bool:
+    """Tell whether a path leads to a file that may be run: a folder, such as an environment's, may be "run" as well."""
+    return path.is_file() and os.access(path, os.X_OK)
 
 
 def _why_not_in(versions: dict[str, str], place: Place, framework: str) -> str | None:
