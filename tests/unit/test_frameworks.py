@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support import REPOSITORY
@@ -15,7 +16,7 @@ from epochbench.columns import contradictions
 from epochbench.timing import frameworks
 from epochbench.timing.cell import Cell
 from epochbench.timing.devices import accelerators
-from epochbench.timing.frameworks import client
+from epochbench.timing.frameworks import client, jax
 from epochbench.timing.frameworks.environments import interpreter_of
 
 NUMPY = (Path(__file__).parent / "numpy_training.py").read_text()
@@ -281,6 +282,15 @@ def test_a_framework_that_sees_no_gpu_says_so(house, manifest, name, words):
     said = train(house, manifest, [({"framework": name} | gpu, 1)])[name]
     assert said.startswith(f"cell 'a': {words}")
     assert " sees no GPU" in said
+
+
+def test_jax_takes_its_threads_from_no_variable(monkeypatch):
+    """XLA heeds them silently: with NPROC=1 it had one thread, of a cell that says two."""
+    pretended = SimpleNamespace(config=SimpleNamespace(update=lambda *_: None), devices=lambda: ["a processor"])
+    monkeypatch.setitem(sys.modules, "jax", pretended)
+    monkeypatch.setattr(os, "environ", os.environ | {"NPROC": "1", "PJRT_NPROC": "1"})
+    assert jax.open_jax(Cell("a", "cpu", framework="jax", execution="compile")) == "a processor"
+    assert not {"NPROC", "PJRT_NPROC"} & set(os.environ)
 
 
 @pytest.mark.parametrize(
