@@ -144,7 +144,7 @@ def _why_not_in(versions: dict[str, str], place: Place, framework: str) -> str |
     for package, lowest in packages(framework).items():
         version = _version(versions, package)
         if version is None and place.folder is None:
-            return f"framework {framework} is not installed; {make} installs it"
+            return _not_installed(framework)
         if version is None and _tells_all(place.folder):
             told = f"{package}, which framework {framework} needs, is not installed in {place.folder}"
             return f"{told}; {make} installs it, or frameworks.interpreters names another Python"
@@ -152,6 +152,16 @@ def _why_not_in(versions: dict[str, str], place: Place, framework: str) -> str |
             where = place.folder or sys.prefix
             return f"{package} {version} in {where} is too old, it needs {lowest} or later; {make} installs it"
     return None
+
+
+def _not_installed(framework: str) -> str:
+    """Return where a framework is missed; what is made here is not found while a variable names another folder."""
+    make = _make(environment(framework))
+    if elsewhere := os.environ.get(ELSEWHERE):
+        there = Path(elsewhere) / environment(framework)
+        told = f"there is no {there}, where {ELSEWHERE} has framework {framework} looked for"
+        return f"{told}; correct that variable, or unset it and type {make}"
+    return f"framework {framework} is not installed; {make} installs it"
 
 
 def _make(name: str) -> str:
