@@ -301,6 +301,8 @@ def test_jax_takes_its_threads_from_no_variable(monkeypatch):
         ({"framework": "keras"}, "memory_format contiguous is not one of framework keras's on a CPU: channels_last"),
         ({"framework": "jax", "model": "resnet18"}, "model resnet18 is not one of framework jax's on a CPU: lenet"),
         ({"framework": "jax", "processes": 2}, "processes 2 is not one of framework jax's on a CPU: 1"),
+        ({"framework": "jax", "device": "gpu", "allocator": "tuned"}, "allocator tuned is a CPU's; a GPU has system"),
+        ({"framework": "jax", "gpu_model": "A100"}, "gpu_model A100 is a GPU's; a CPU has none"),
         (
             {"framework": "jax", "micro_batch": 10},
             "micro_batch 10 is not one of framework jax's on a CPU: an empty field",
