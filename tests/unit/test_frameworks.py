@@ -192,6 +192,20 @@ def test_an_interpreter_that_cannot_be_started_is_named(house, manifest, tmp_pat
     assert f"cell 'a': {interpreter}, the interpreter of framework numpy-honest, cannot be" in said["numpy-honest"]
 
 
+@pytest.mark.fault("hardware", "refused")
+@pytest.mark.parametrize("printed", ["Loading modules ...", "7"])
+def test_an_interpreter_that_prints_of_its_own_is_named(house, manifest, tmp_path, printed):
+    """So may do a script that starts one, or a program that is no Python."""
+    add(house, "numpy-honest", NUMPY)
+    script = tmp_path / "script"
+    script.write_text(f"#!/bin/sh\necho '{printed}'\n")
+    script.chmod(0o755)
+    rows = [({"framework": "numpy-honest"}, 1)]
+    said = train(house, manifest, rows, EPOCHBENCH_FRAMEWORK_NUMPY_HONEST=str(script))["numpy-honest"]
+    assert said.startswith(f"cell 'a': {script}, the interpreter of framework numpy-honest, answers '{printed}")
+    assert "\n" not in said
+
+
 WITHOUT_TORCH = """
 import sys
 
