@@ -13,11 +13,14 @@ import pytest
 from support import REPOSITORY
 
 from epochbench.columns import contradictions
+from epochbench.errors import BenchmarkError
 from epochbench.timing import frameworks
 from epochbench.timing.cell import Cell
 from epochbench.timing.devices import accelerators
 from epochbench.timing.frameworks import client, jax
 from epochbench.timing.frameworks.environments import interpreter_of
+from epochbench.timing.protocol import Protocol
+from epochbench.timing.task import Task
 
 NUMPY = (Path(__file__).parent / "numpy_training.py").read_text()
 SGD = "self.momenta[place] = self.momentum * self.momenta[place] + gradient"
@@ -204,6 +207,16 @@ def test_an_interpreter_that_prints_of_its_own_is_named(house, manifest, tmp_pat
     said = train(house, manifest, rows, EPOCHBENCH_FRAMEWORK_NUMPY_HONEST=str(script))["numpy-honest"]
     assert said.startswith(f"cell 'a': {script}, the interpreter of framework numpy-honest, answers '{printed}")
     assert "\n" not in said
+
+
+def test_a_frameworks_process_imports_nothing_that_lies_where_this_is_typed(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(client, "needed_interpreter", lambda _: Path(sys.executable))
+    monkeypatch.setattr(client, "_paths", lambda _: [str(client.SCRIPTS)])
+    (tmp_path / "tqdm.py").write_text("raise SystemExit('the wrong one')")
+    task = Task(Cell("a", "cpu", framework="jax", execution="compile"), 1, Protocol(), "no/manifest.json", 1)
+    with client.started(task) as process, pytest.raises(BenchmarkError, match=r"no/manifest\.json"):
+        process.ask("open")
 
 
 WITHOUT_TORCH = """

@@ -79,7 +79,8 @@ def started(task: Task, console: TextIO | None = None) -> Iterator[Client]:
     except BenchmarkError as error:
         raise BenchmarkError(f"cell '{cell.cell}': {error}") from None
     command = [str(interpreter), "-m", "epochbench.timing.frameworks.worker"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(_paths(interpreter))}
+    # What lies where this is typed, such as a clone of Keras, is not what it should import.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(_paths(interpreter)), "PYTHONSAFEPATH": "1"}
     shown = _descriptor(console)
     command += [] if shown is None else [str(shown)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "pass_fds": [] if shown is None else [shown]}
