@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -345,6 +346,29 @@ def test_what_frameworks_there_are_is_read_from_their_files():
     assert frameworks.names() == ("torch", "jax", "keras", "keras-jax")
     assert frameworks.environment("keras-jax") == "jax"
     assert set(frameworks.packages("keras")) == {"keras", "tensorflow"}
+
+
+@pytest.mark.fault("frameworks", "refused")
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (b"def open_framework(:", r"frameworks/mine\.py: no Python \(.*mine\.py, line 1\)\); mend or remove it"),
+        (b"# \xff\xfe", r"frameworks/mine\.py: no Python \('utf-8' codec"),
+        (b"PACKAGES = dict(mine='1')", r"frameworks/mine\.py: PACKAGES must be written out, without names or calls"),
+        (b"PACKAGES = ['mine']", r"frameworks/mine\.py: PACKAGES must be a dict, and is \['mine'\]"),
+        (b"PACKAGES = {}; MODELS = ('lenet')", r"frameworks/mine\.py: MODELS must be a tuple, and is lenet"),
+        (b"PACKAGES = {}; CPU = {'layers': 'published'}", r"frameworks/mine\.py: CPU must be a dict of tuples, and is"),
+    ],
+    ids=["no Python", "no text", "a call", "a list", "no comma", "no comma in a column"],
+)
+def test_a_file_that_cannot_be_read_is_named_with_what_is_wrong(monkeypatch, tmp_path, written, said):
+    monkeypatch.setattr(frameworks, "FOLDER", tmp_path)
+    frameworks._constants.cache_clear()
+    (tmp_path / "mine.py").write_bytes(written)
+    (reason,) = frameworks.refused("mine", Cell("a", "cpu", framework="mine"))
+    assert re.match(said, reason)
+    assert "\n" not in reason
+    frameworks._constants.cache_clear()
 
 
 def test_this_interpreter_as_a_frameworks_finds_what_is_found_here(monkeypatch, tmp_path):
