@@ -349,6 +349,14 @@ def test_what_frameworks_there_are_is_read_from_their_files():
 
 
 @pytest.mark.fault("frameworks", "refused")
+def test_the_bar_names_cells_that_it_cannot_time():
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / "peers.py"), "cpu-reference", "cpu-mxnet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: nothing here can time cpu-mxnet (cpu, frameworks.tsv)\n"
+
+
+@pytest.mark.fault("frameworks", "refused")
 @pytest.mark.parametrize(
     ("written", "said"),
     [
