@@ -18,7 +18,7 @@ from epochbench.errors import BenchmarkError
 from epochbench.timing import frameworks
 from epochbench.timing.cell import Cell
 from epochbench.timing.devices import accelerators
-from epochbench.timing.frameworks import client, jax
+from epochbench.timing.frameworks import client, jax, worker
 from epochbench.timing.frameworks.environments import interpreter_of
 from epochbench.timing.protocol import Protocol
 from epochbench.timing.task import Task
@@ -218,6 +218,14 @@ def test_a_frameworks_process_imports_nothing_that_lies_where_this_is_typed(monk
     task = Task(Cell("a", "cpu", framework="jax", execution="compile"), 1, Protocol(), "no/manifest.json", 1)
     with client.started(task) as process, pytest.raises(BenchmarkError, match=r"no/manifest\.json"):
         process.ask("open")
+
+
+def test_a_frameworks_record_shows_the_variables_that_torchs_shows(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    session = worker.Session(None)
+    session.trainer = SimpleNamespace(weights=dict, threads=lambda: 1)
+    session.device = SimpleNamespace(flags=dict, tf32_allowed=lambda: None)
+    assert session.finish(str(tmp_path / "kept"))["environment"]["CUDA_VISIBLE_DEVICES"] == "3"
 
 
 WITHOUT_TORCH = """
