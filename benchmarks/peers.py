@@ -84,6 +84,9 @@ def main() -> None:
     asked, sheet = arguments(), REPOSITORY / "config" / "frameworks.tsv"
     cells = [cell for cell in read_cells(sheet) if cell.device == asked.device and here(cell)]
     cells = [cell for cell in cells if not asked.cells or cell.cell in asked.cells]
+    unknown = sorted(set(asked.cells) - {cell.cell for cell in cells})
+    if unknown or not cells:
+        sys.exit(f"error: nothing here can time {', '.join(unknown) or 'any cell'} ({asked.device}, {sheet.name})")
     runs: dict[str, list[dict]] = {cell.cell: [] for cell in cells}
     scripts: dict[str, list[dict]] = {cell.cell: [] for cell in cells if is_scripted(cell)}
     with tempfile.TemporaryDirectory() as folder:

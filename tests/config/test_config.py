@@ -111,6 +111,14 @@ def test_a_run_gets_the_protocol_of_the_config():
         ({"statistics": {"best": "cpu-reference"}}, "statistics.best: 'cpu-reference' is the baseline too"),
         ({"devices": {"cpu_bf16": "maybe"}}, "devices.cpu_bf16: 'maybe' is not one of auto, require, skip"),
         ({"statistics": {"confidence": 1}}, "statistics.confidence: 1 must be less than 1"),
+        (
+            {"frameworks": {"interpreters": {"jax": "~nobody-here/bin/python"}}},
+            "frameworks.interpreters.jax: '~nobody-here/bin/python' is not a path that a file can have",
+        ),
+        (
+            {"frameworks": {"interpreters": {"jax": "a\0b"}}},
+            "frameworks.interpreters.jax: 'ab' is not a path that a file can have",
+        ),
     ],
 )
 def test_a_mistake_is_told_in_one_line_with_its_key_value_and_remedy(config, line):

@@ -58,6 +58,15 @@ def test_what_is_not_there_is_said_with_the_command_that_installs_it():
         environments.needed_interpreter("jax")
 
 
+def test_a_folder_that_a_variable_names_and_that_is_not_there_is_told(monkeypatch):
+    """Where the variable is set, nothing that `make frameworks` makes here would be found."""
+    monkeypatch.setenv("EPOCHBENCH_FRAMEWORKS", "/nowhere")
+    assert environments.why_missing("keras-jax") == (
+        "there is no /nowhere/jax, where EPOCHBENCH_FRAMEWORKS has framework keras-jax looked for; correct that "
+        "variable, or unset it and type make frameworks FRAMEWORKS=jax"
+    )
+
+
 def test_torch_is_never_missing():
     assert environments.why_missing("torch") is None
     assert str(environments.needed_interpreter("torch")) == sys.executable
@@ -139,6 +148,9 @@ def test_an_interpreter_that_is_gone_is_told_and_no_other_takes_its_place(machin
     said = environments.why_missing("jax")
     assert said.startswith(f"there is no interpreter {machine}/typed/nowhere/bin/python, which frameworks.interpreters")
     assert environments.interpreter_of("jax") is None
+    # Nor is an environment's folder one.
+    environments.name_interpreters({"jax": ".frameworks/jax"})
+    assert environments.why_missing("jax").startswith(f"there is no interpreter {machine}/typed/.frameworks/jax, which")
 
 
 def test_an_interpreter_that_the_config_names_comes_first(machine, monkeypatch):

@@ -2,21 +2,26 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support import REPOSITORY
 
 from epochbench.columns import contradictions
+from epochbench.errors import BenchmarkError
 from epochbench.timing import frameworks
 from epochbench.timing.cell import Cell
 from epochbench.timing.devices import accelerators
-from epochbench.timing.frameworks import client
+from epochbench.timing.frameworks import client, jax, worker
 from epochbench.timing.frameworks.environments import interpreter_of
+from epochbench.timing.protocol import Protocol
+from epochbench.timing.task import Task
 
 NUMPY = (Path(__file__).parent / "numpy_training.py").read_text()
 SGD = "self.momenta[place] = self.momentum * self.momenta[place] + gradient"
@@ -191,6 +196,38 @@ def test_an_interpreter_that_cannot_be_started_is_named(house, manifest, tmp_pat
     assert f"cell 'a': {interpreter}, the interpreter of framework numpy-honest, cannot be" in said["numpy-honest"]
 
 
+@pytest.mark.fault("hardware", "refused")
+@pytest.mark.parametrize("printed", ["Loading modules ...", "7"])
+def test_an_interpreter_that_prints_of_its_own_is_named(house, manifest, tmp_path, printed):
+    """So may do a script that starts one, or a program that is no Python."""
+    add(house, "numpy-honest", NUMPY)
+    script = tmp_path / "script"
+    script.write_text(f"#!/bin/sh\necho '{printed}'\n")
+    script.chmod(0o755)
+    rows = [({"framework": "numpy-honest"}, 1)]
+    said = train(house, manifest, rows, EPOCHBENCH_FRAMEWORK_NUMPY_HONEST=str(script))["numpy-honest"]
+    assert said.startswith(f"cell 'a': {script}, the interpreter of framework numpy-honest, answers '{printed}")
+    assert "\n" not in said
+
+
+def test_a_frameworks_process_imports_nothing_that_lies_where_this_is_typed(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(client, "needed_interpreter", lambda _: Path(sys.executable))
+    monkeypatch.setattr(client, "_paths", lambda _: [str(client.SCRIPTS)])
+    (tmp_path / "tqdm.py").write_text("raise SystemExit('the wrong one')")
+    task = Task(Cell("a", "cpu", framework="jax", execution="compile"), 1, Protocol(), "no/manifest.json", 1)
+    with client.started(task) as process, pytest.raises(BenchmarkError, match=r"no/manifest\.json"):
+        process.ask("open")
+
+
+def test_a_frameworks_record_shows_the_variables_that_torchs_shows(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    session = worker.Session(None)
+    session.trainer = SimpleNamespace(weights=dict, threads=lambda: 1)
+    session.device = SimpleNamespace(flags=dict, tf32_allowed=lambda: None)
+    assert session.finish(str(tmp_path / "kept"))["environment"]["CUDA_VISIBLE_DEVICES"] == "3"
+
+
 WITHOUT_TORCH = """
 import sys
 
@@ -289,6 +326,15 @@ def test_a_framework_that_sees_no_gpu_says_so(house, manifest, name, words):
     assert " sees no GPU" in said
 
 
+def test_jax_takes_its_threads_from_no_variable(monkeypatch):
+    """XLA heeds them silently: with NPROC=1 it had one thread, of a cell that says two."""
+    pretended = SimpleNamespace(config=SimpleNamespace(update=lambda *_: None), devices=lambda: ["a processor"])
+    monkeypatch.setitem(sys.modules, "jax", pretended)
+    monkeypatch.setattr(os, "environ", os.environ | {"NPROC": "1", "PJRT_NPROC": "1"})
+    assert jax.open_jax(Cell("a", "cpu", framework="jax", execution="compile")) == "a processor"
+    assert not {"NPROC", "PJRT_NPROC"} & set(os.environ)
+
+
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
@@ -297,6 +343,8 @@ def test_a_framework_that_sees_no_gpu_says_so(house, manifest, name, words):
         ({"framework": "keras"}, "memory_format contiguous is not one of framework keras's on a CPU: channels_last"),
         ({"framework": "jax", "model": "resnet18"}, "model resnet18 is not one of framework jax's on a CPU: lenet"),
         ({"framework": "jax", "processes": 2}, "processes 2 is not one of framework jax's on a CPU: 1"),
+        ({"framework": "jax", "device": "gpu", "allocator": "tuned"}, "allocator tuned is a CPU's; a GPU has system"),
+        ({"framework": "jax", "gpu_model": "A100"}, "gpu_model A100 is a GPU's; a CPU has none"),
         (
             {"framework": "jax", "micro_batch": 10},
             "micro_batch 10 is not one of framework jax's on a CPU: an empty field",
@@ -312,6 +360,37 @@ def test_what_frameworks_there_are_is_read_from_their_files():
     assert frameworks.names() == ("torch", "jax", "keras", "keras-jax")
     assert frameworks.environment("keras-jax") == "jax"
     assert set(frameworks.packages("keras")) == {"keras", "tensorflow"}
+
+
+@pytest.mark.fault("frameworks", "refused")
+def test_the_bar_names_cells_that_it_cannot_time():
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / "peers.py"), "cpu-reference", "cpu-mxnet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: nothing here can time cpu-mxnet (cpu, frameworks.tsv)\n"
+
+
+@pytest.mark.fault("frameworks", "refused")
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (b"def open_framework(:", r"frameworks/mine\.py: no Python \(.*mine\.py, line 1\)\); mend or remove it"),
+        (b"# \xff\xfe", r"frameworks/mine\.py: no Python \('utf-8' codec"),
+        (b"PACKAGES = dict(mine='1')", r"frameworks/mine\.py: PACKAGES must be written out, without names or calls"),
+        (b"PACKAGES = ['mine']", r"frameworks/mine\.py: PACKAGES must be a dict, and is \['mine'\]"),
+        (b"PACKAGES = {}; MODELS = ('lenet')", r"frameworks/mine\.py: MODELS must be a tuple, and is lenet"),
+        (b"PACKAGES = {}; CPU = {'layers': 'published'}", r"frameworks/mine\.py: CPU must be a dict of tuples, and is"),
+    ],
+    ids=["no Python", "no text", "a call", "a list", "no comma", "no comma in a column"],
+)
+def test_a_file_that_cannot_be_read_is_named_with_what_is_wrong(monkeypatch, tmp_path, written, said):
+    monkeypatch.setattr(frameworks, "FOLDER", tmp_path)
+    frameworks._constants.cache_clear()
+    (tmp_path / "mine.py").write_bytes(written)
+    (reason,) = frameworks.refused("mine", Cell("a", "cpu", framework="mine"))
+    assert re.match(said, reason)
+    assert "\n" not in reason
+    frameworks._constants.cache_clear()
 
 
 def test_this_interpreter_as_a_frameworks_finds_what_is_found_here(monkeypatch, tmp_path):

@@ -101,3 +101,12 @@ def test_the_waterfall_speaks_the_same_words():
     assert [rung.settings for rung in rungs][1:] == [
         "allocator: system to tuned", "CPU to GPU, and with it allocator: tuned to system", "precision: fp32 to bf16",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("column", ["framework", "execution", "model"])
+def test_what_cannot_be_seen_in_the_columns_of_others_is_not_said(column):
+    """A record from elsewhere may have any word in any column."""
+    value = "a\N{RIGHT-TO-LEFT OVERRIDE}b\nc" + (":d" if column == "model" else "")
+    said = label(Cell("x", "cpu", **{column: value}))
+    assert "ab c" in said
+    assert said.isprintable()

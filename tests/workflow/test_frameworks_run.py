@@ -34,6 +34,16 @@ def test_the_sheet_has_every_framework_on_both_devices_and_the_page_names_them_a
     assert "config/frameworks.tsv" in text
 
 
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+@pytest.mark.parametrize("framework", frameworks.names())
+def test_in_fp32_which_is_compared_first_a_framework_has_more_than_what_people_type(framework, device):
+    """Or another's best would be held against its reference."""
+    cells = [cell for cell in read_cells(SHEET) if (cell.framework, cell.device) == (framework, device)]
+    layers = {cell.layers for cell in cells if cell.precision == "fp32"}
+    assert "published" in layers
+    assert len(layers) > 1
+
+
 @pytest.mark.parametrize("framework", OTHERS)
 def test_its_reference_trains_in_its_own_interpreter_and_passes_every_hard_gate(clone, framework):
     if why := environments.why_missing(framework):

@@ -103,19 +103,19 @@ def _shown_values(name: str) -> str:
 def contradictions(cell: Cell) -> list[str]:
     """Return what makes no sense in one cell, a plain reason each."""
     if cell.framework != frameworks.TORCH:
-        return frameworks.refused(cell.framework, cell)
+        return [*not_on_this_device(cell), *frameworks.refused(cell.framework, cell)]
     return [*not_on_this_device(cell), *_not_in_this_network(cell), *_do_not_go_together(cell)]
 
 
 def not_on_this_device(cell: Cell) -> list[str]:
     """Return what of a cell its kind of device does not have, a plain reason each.
 
-    What another framework has there is declared in its own file.
+    What another framework has there is declared in its own file, but for the columns that every one has.
     """
-    reasons = []
-    if cell.framework != frameworks.TORCH:
-        return reasons
+    reasons, own = [], cell.framework == frameworks.TORCH
     for name, declared in COLUMNS.items():
+        if not own and name not in frameworks.OF_ANY:
+            continue
         value = getattr(cell, name)
         for device, values in declared.only.items():
             if device != cell.device and value is not None and (values == ANY or value in values):

@@ -15,6 +15,7 @@ from epochbench.timing.cell import Cell, is_imported
 from epochbench.timing.devices import manufacturers
 from epochbench.timing.frameworks.environments import environments
 from epochbench.timing.protocol import PLAIN_SGD, Protocol
+from epochbench.unseen import visible
 
 # Keys of the config that name a sheet.
 SHEETS = ("cells", "published")
@@ -90,14 +91,29 @@ def _check_dataset(dataset: dict) -> list[str]:
 
 
 def _check_interpreters(interpreters: dict[str, str]) -> list[str]:
-    """Return a line for each name that is no environment's; whether the interpreter is there is told with its cells."""
+    """Return a line for each name that is no environment's, or path that none can be.
+
+    Whether the interpreter is there is told with its cells.
+    """
     there = environments()
     known = "; ".join(f"{name} ({', '.join(frameworks)})" for name, frameworks in there.items()) or "none"
     return [
         f"frameworks.interpreters.{name}: no framework lives in an environment of that name; there are {known}"
         for name in interpreters
         if name not in there
+    ] + [
+        f"frameworks.interpreters.{name}: '{visible(path)}' is not a path that a file can have"
+        for name, path in interpreters.items()
+        if not _can_be(path)
     ]
+
+
+def _can_be(path: str) -> bool:
+    """Tell whether there can be a path: not with a NUL, nor in nobody's home."""
+    try:
+        return "\0" not in str(Path(path).expanduser())
+    except RuntimeError:
+        return False
 
 
 def _missing_files(key: str, paths: list[str]) -> list[str]:

@@ -107,10 +107,10 @@ def _set_otherwise(cell: Cell) -> list[str]:
 def setting(name: str, value: object, device: str = "cpu") -> str:
     """Return one column's value in words, as a cell of a device has it."""
     if name == "model" and is_foreign(value):
-        return without_folder(value)
+        return visible(without_folder(value))
     words = (WORDS | (WORDS_OF_GPUS if device == "gpu" else {})).get(name, {})
     shown = COLUMNS[name].empty or "none" if value is None else value
-    return words.get(value) or words.get(..., f"{name.replace('_', ' ')} {{}}").format(shown)
+    return words.get(value) or visible(words.get(..., f"{name.replace('_', ' ')} {{}}").format(shown))
 
 
 def labels(cells: dict[str, Cell], own: dict[str, str]) -> dict[str, str]:

@@ -21,17 +21,20 @@ import ast
 from functools import cache
 from pathlib import Path
 
-from epochbench.errors import BenchmarkError
+from epochbench.errors import BenchmarkError, in_one_line
 
 TORCH = "torch"
 FOLDER = Path(__file__).parent
-DECLARED = ("PACKAGES", "ENVIRONMENT", "MODELS", "CPU", "GPU")
+DECLARED = {"PACKAGES": dict, "ENVIRONMENT": str, "MODELS": tuple, "CPU": dict, "GPU": dict}
 # What every framework has: the harness sees to these, or they are of the cluster.
 OF_ANY = ("cell", "device", "framework", "batch_size", "allocator", "threads", "gpu_model", "constraint")
 
 
 def names() -> tuple[str, ...]:
-    """Return the words of the sheet's column `framework`: torch, and a word a file that declares PACKAGES."""
+    """Return the words of the sheet's column `framework`: torch, and a word a file that declares PACKAGES.
+
+    Raises BenchmarkError for a file that is no Python.
+    """
     files = sorted(path.stem for path in FOLDER.glob("[a-z]*.py"))
     return TORCH, *(stem.replace("_", "-") for stem in files if "PACKAGES" in _constants(stem))
 
@@ -54,12 +57,13 @@ def environment(name: str) -> str:
 def refused(name: str, cell: object) -> list[str]:
     """Return what of a cell a framework other than torch does not have, a plain reason each."""
     try:
-        models, ways = _declared(name, "MODELS", ()), _declared(name, cell.device.upper(), None)
+        declared = {constant: _declared(name, constant, None) for constant in DECLARED}
     except BenchmarkError as error:
         return [str(error)]
+    ways = declared[cell.device.upper()]
     if ways is None:
         return [f"framework {name} has no {cell.device.upper()} cells here"]
-    had = {"model": models, **ways}
+    had = {"model": declared["MODELS"] or (), **ways}
     defaults = {field.name: field.default for field in cell.__dataclass_fields__.values()}
     reasons = []
     for column, default in defaults.items():
@@ -77,19 +81,28 @@ def _declared(name: str, constant: str, otherwise: object) -> object:
         raise BenchmarkError(f"framework '{name}': there is no such file in timing/frameworks/ that declares PACKAGES")
     if constant not in constants:
         return otherwise
+    file, kind = f"frameworks/{name.replace('-', '_')}.py", DECLARED[constant]
     try:
-        return ast.literal_eval(constants[constant])
+        value = ast.literal_eval(constants[constant])
     except (ValueError, TypeError) as error:
-        raise BenchmarkError(f"frameworks/{name}.py: {constant} must be written out, without names or calls") from error
+        raise BenchmarkError(f"{file}: {constant} must be written out, without names or calls") from error
+    columns = value.values() if constant in ("CPU", "GPU") and isinstance(value, dict) else ()
+    if not isinstance(value, kind) or not all(isinstance(each, tuple) for each in columns):
+        of = " of tuples" if constant in ("CPU", "GPU") else ""
+        raise BenchmarkError(f"{file}: {constant} must be a {kind.__name__}{of}, and is {str(value)[:80]}")
+    return value
 
 
 @cache
 def _constants(stem: str) -> dict[str, ast.expr]:
-    """Return what a file of this folder assigns to the names that it declares by; nothing of one that is no Python."""
+    """Return what a file of this folder assigns to the names that it declares by; nothing where there is none."""
+    path = FOLDER / f"{stem}.py"
     try:
-        tree = ast.parse((FOLDER / f"{stem}.py").read_text())
-    except (OSError, SyntaxError):
+        tree = ast.parse(path.read_text(encoding="utf-8"), path.name)
+    except OSError:
         return {}
+    except (SyntaxError, ValueError) as error:
+        raise BenchmarkError(f"frameworks/{path.name}: no Python ({in_one_line(error)}); mend or remove it") from error
     return {
         target.id: node.value
         for node in tree.body

@@ -35,10 +35,19 @@ class Client:
         line = self.process.stdout.readline()
         if not line.endswith("\n"):
             raise BenchmarkError(self._died())
-        answer = json.loads(line)
+        answer = self._understood(line)
         if "error" in answer:
             raise BenchmarkError(answer["error"])
         return answer
+
+    def _understood(self, line: str) -> dict:
+        with contextlib.suppress(ValueError):
+            if isinstance(answer := json.loads(line), dict):
+                return answer
+        raise BenchmarkError(
+            f"cell '{self.cell.cell}': {self.interpreter}, the interpreter of framework {self.cell.framework}, answers "
+            f"{line[:80]!a}; name a Python that prints nothing of its own"
+        )
 
     def _tell(self, document: dict) -> None:
         with contextlib.suppress(BrokenPipeError):  # then there is no answer either
@@ -70,7 +79,8 @@ def started(task: Task, console: TextIO | None = None) -> Iterator[Client]:
     except BenchmarkError as error:
         raise BenchmarkError(f"cell '{cell.cell}': {error}") from None
     command = [str(interpreter), "-m", "epochbench.timing.frameworks.worker"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(_paths(interpreter))}
+    # What lies where this is typed, such as a clone of Keras, is not what it should import.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(_paths(interpreter)), "PYTHONSAFEPATH": "1"}
     shown = _descriptor(console)
     command += [] if shown is None else [str(shown)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "pass_fds": [] if shown is None else [shown]}

@@ -114,12 +114,12 @@ def _place(framework: str) -> Place:
 def _why_not_made(place: Place, name: str, device: str) -> str | None:
     """Return what is wrong with an environment as a whole, None where nothing is."""
     folder, make = place.folder, _make(name)
-    if place.named and not os.access(place.python, os.X_OK):
+    if place.named and not _is_program(place.python):
         told = f"there is no interpreter {place.python}, which frameworks.interpreters or {_variable(name)} names"
         return f"{told}; correct it, or name none and type {make}"
     if (folder / LOG).exists() and not (folder / MADE_FROM).exists():
         return f"{folder} was broken off while it was made; {make} goes on"
-    if not os.access(place.python, os.X_OK):
+    if not _is_program(place.python):
         return f"{place.python} is gone; {make} makes it anew"
     pins = {build: PINS / f"{name}{build}.txt" for build in ("", "-cuda")}
     if not (folder / MADE_FROM).exists() or not pins[""].exists():
@@ -133,13 +133,18 @@ def _why_not_made(place: Place, name: str, device: str) -> str | None:
     return None
 
 
+def _is_program(path: Path) -> bool:
+    """Tell whether a path leads to a file that may be run: a folder, such as an environment's, may be "run" as well."""
+    return path.is_file() and os.access(path, os.X_OK)
+
+
 def _why_not_in(versions: dict[str, str], place: Place, framework: str) -> str | None:
     """Return which package is not there or too old, None where nothing is wrong or where reading does not tell."""
     make = _make(environment(framework))
     for package, lowest in packages(framework).items():
         version = _version(versions, package)
         if version is None and place.folder is None:
-            return f"framework {framework} is not installed; {make} installs it"
+            return _not_installed(framework)
         if version is None and _tells_all(place.folder):
             told = f"{package}, which framework {framework} needs, is not installed in {place.folder}"
             return f"{told}; {make} installs it, or frameworks.interpreters names another Python"
@@ -147,6 +152,16 @@ def _why_not_in(versions: dict[str, str], place: Place, framework: str) -> str |
             where = place.folder or sys.prefix
             return f"{package} {version} in {where} is too old, it needs {lowest} or later; {make} installs it"
     return None
+
+
+def _not_installed(framework: str) -> str:
+    """Return where a framework is missed; what is made here is not found while a variable names another folder."""
+    make = _make(environment(framework))
+    if elsewhere := os.environ.get(ELSEWHERE):
+        there = Path(elsewhere) / environment(framework)
+        told = f"there is no {there}, where {ELSEWHERE} has framework {framework} looked for"
+        return f"{told}; correct that variable, or unset it and type {make}"
+    return f"framework {framework} is not installed; {make} installs it"
 
 
 def _make(name: str) -> str:

@@ -28,6 +28,8 @@ GPU = {
     "execution": ("compile", "epoch_graph"),
     "autotune": ("on", "off"),
 }
+# XLA would take their number of threads, rather than one for each core that this process may use.
+THREADS = ("NPROC", "PJRT_NPROC")
 PRODUCTS = {"fp32": "float32", "tf32": "tensorfloat32", "bf16": "default"}
 
 
@@ -41,6 +43,8 @@ def open_jax(cell: Cell) -> Any:
     os.environ["JAX_PLATFORMS"] = "cuda" if cell.device == "gpu" else "cpu"
     # The card's memory is taken as it is needed, as torch takes it, and not three quarters of it at once.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    for name in THREADS:
+        os.environ.pop(name, None)
     if cell.device == "gpu" and cell.autotune == "off":
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_autotune_level=0".strip()
     import jax

@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save_file
 from epochbench.documents import from_dict, to_dict
 from epochbench.errors import BenchmarkError, in_one_line
 from epochbench.shard.manifest import read_manifest
-from epochbench.timing import frameworks, stopwatch
+from epochbench.timing import devices, frameworks, stopwatch
 from epochbench.timing.frameworks.trainer import Trainer, TrainerDevice, TrainerStep
 from epochbench.timing.machine import host
 from epochbench.timing.process import keep_freed_memory
@@ -118,7 +118,7 @@ class Session:
             "threads": self.trainer.threads(),
             "flags": self.device.flags(),
             "tf32": self.device.tf32_allowed(),
-            "environment": host.relevant_environment(),
+            "environment": host.relevant_environment(devices.shown_variables()),
         }
 
     def _begin(self, path: str) -> None:
