@@ -22,9 +22,9 @@ from epochbench.timing import calibrate, devices, stack
 from epochbench.timing.cell import COLUMNS, Cell
 from epochbench.timing.devices import cpu
 from epochbench.timing.devices._table import table, with_tables
-from epochbench.timing.devices.drivers import amd, apple, intel
+from epochbench.timing.devices.drivers import amd, apple, intel, nvidia
 from epochbench.timing.protocol import Protocol
-from epochbench.timing.record import Peaks
+from epochbench.timing.record import Gpu, Peaks
 from epochbench.timing.run import run_cell
 from epochbench.timing.task import Task
 
@@ -308,6 +308,18 @@ def test_a_driver_that_nobody_could_ask_and_a_torch_that_is_for_others_are_told(
     monkeypatch.setattr(amd, "TOPOLOGY", tmp_path / "none")
     forget()
     assert "neither AMD SMI nor" in devices.unseen()
+
+
+@pytest.mark.parametrize("kind", ["rocm", "xpu"])
+def test_another_makers_card_beside_the_one_that_torch_is_built_for_is_not_taken(kind, place, monkeypatch):
+    monkeypatch.setattr(nvidia, "gpus", lambda: (Gpu("NVIDIA H200", 2**37, "580", "GPU-1"),))
+    place.see(kind)
+    assert fake_devices.NAMES[kind].split()[0] in devices.accelerators()[0].name
+    assert len(devices.accelerators()) == 1
+    assert type(devices.open_device(Cell("gpu-a", "gpu"))).__name__ == fake_devices.CLASSES[kind]
+    assert devices.unusable() == "there is an NVIDIA GPU, but torch here is not built for CUDA"
+    monkeypatch.setattr(importlib.import_module(fake_devices.MODULES[0]), "built_for", lambda platform: None)
+    assert [gpu.name for gpu in devices.accelerators()] == ["NVIDIA H200"]
 
 
 def test_what_torch_is_built_for_is_read_from_its_own_files():
