@@ -208,6 +208,15 @@ def test_the_default_sheet_adapts_to_what_a_kind_lacks(kind, place):
     assert tf32.startswith(f"{devices.facts()[kind].hardware} have no precision tf32 here (")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_frameworks_are_not_timed_where_nobody_watches_the_card(kind, place):
+    place.see(kind)
+    told = f"{devices.facts()[kind].hardware} are timed with torch alone, not with other frameworks"
+    assert devices.lacking(Cell("gpu-a", "gpu", framework="jax", execution="compile")) == told
+    assert devices.lacking(Cell("cpu-a", "cpu", framework="jax", execution="compile")) is None
+    assert devices.lacking_by(devices.facts()["cuda"], Cell("gpu-a", "gpu", framework="jax")) is None
+
+
 def test_cuda_lacks_nothing_of_the_sheet():
     assert devices.facts()["cuda"].lacks == {}
 

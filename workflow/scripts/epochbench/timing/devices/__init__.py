@@ -31,6 +31,7 @@ from epochbench.errors import BenchmarkError
 from epochbench.timing.cell import Cell
 from epochbench.timing.device import Device, Facts
 from epochbench.timing.devices._card import Card
+from epochbench.timing.frameworks import TORCH
 from epochbench.timing.record import Gpu
 
 
@@ -108,6 +109,8 @@ def lacking(cell: Cell) -> str | None:
 
 def lacking_by(facts: Facts | None, cell: Cell) -> str | None:
     """Return in words what a whole kind of accelerator lacks to run a cell, None where it lacks nothing."""
+    if facts and cell.framework != TORCH and not facts.other_frameworks:
+        return f"{facts.hardware} are timed with torch alone, not with other frameworks"
     for column, values in (facts.lacks if facts else {}).items():
         if why := values.get(getattr(cell, column)):
             return f"{facts.hardware} have no {column} {getattr(cell, column)} here ({why})"

@@ -33,6 +33,7 @@ FACTS = Facts(
     processes="`nccl`, one a GPU",
     manufacturer="nvidia",
     tool="nvidia-smi",
+    other_frameworks=True,
     variables=(
         "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG",
         "CUBLASLT_WORKSPACE_SIZE", "CUDNN_LOGINFO_DBG", "CUDA_LAUNCH_BLOCKING", "CUDA_DEVICE_MAX_CONNECTIONS",
