@@ -272,6 +272,27 @@ def test_hidden_devices_are_none(kind, variable, word, place, monkeypatch):
     assert devices.accelerators() == ()
 
 
+@pytest.mark.parametrize(
+    ("variable", "word", "seen"),
+    [
+        ("ZE_AFFINITY_MASK", "", 1),
+        ("ZE_AFFINITY_MASK", "0.1", 1),
+        ("ONEAPI_DEVICE_SELECTOR", "level_zero:0", 1),
+        ("ONEAPI_DEVICE_SELECTOR", "level_zero:0.*", 1),
+        ("ONEAPI_DEVICE_SELECTOR", "level_zero:gpu;opencl:cpu", 1),
+        ("ONEAPI_DEVICE_SELECTOR", "level_zero:1,2;opencl:cpu", 1),
+        ("ONEAPI_DEVICE_SELECTOR", "!opencl:*", 1),
+        ("ONEAPI_DEVICE_SELECTOR", "opencl:cpu,fpga", 0),
+        ("ONEAPI_DEVICE_SELECTOR", "*:cpu;!*:gpu", 0),
+    ],
+)
+def test_intels_variables_hide_what_oneapi_hides(variable, word, seen, place, monkeypatch):
+    place.see("xpu")
+    monkeypatch.setenv(variable, word)
+    forget()
+    assert len(devices.accelerators()) == seen
+
+
 def test_a_cell_for_the_cpu_hides_every_kind(place):
     environment = {}
     cpu.prepare(environment)
