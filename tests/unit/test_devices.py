@@ -359,6 +359,19 @@ def test_what_torch_is_built_for_is_read_from_its_own_files():
     assert files.lacks_onednn() != torch.backends.mkldnn.is_available()
 
 
+def test_a_device_that_does_not_tell_its_free_memory_has_what_this_process_left(place, monkeypatch):
+    place.see("xpu")
+    device = devices.open_device(Cell("gpu-a", "gpu"))
+    assert device.free_memory_bytes() == fake_devices.MEMORY
+
+    def untold(_):
+        raise RuntimeError("The device (Intel(R) Graphics) doesn't support querying the available free memory.")
+
+    monkeypatch.setattr(torch.accelerator, "get_memory_info", untold)
+    monkeypatch.setattr(torch.accelerator, "memory_allocated", lambda _: 2**30)
+    assert device.free_memory_bytes() == fake_devices.MEMORY - 2**30
+
+
 def test_intel_counts_the_energy_of_one_card_alone(place, tmp_path):
     fake_devices.make_intel_card(tmp_path, 7_000_000)
     place.see("xpu")

@@ -118,6 +118,14 @@ class XpuDevice(StreamAccelerator):
         super().__init__(index)
         self.can_capture = hasattr(self.torch.xpu, self.graph_class)
 
+    def free_memory_bytes(self) -> int:
+        """Return the device's memory that nobody holds; where it does not tell, what this process does not hold."""
+        try:
+            return super().free_memory_bytes()
+        except RuntimeError:  # of many cards, and of what is built into a processor, nobody knows
+            total = self.torch.xpu.get_device_properties(self.torch_device).total_memory
+            return total - self.torch.accelerator.memory_allocated(self.torch_device)
+
     def computes_bf16(self) -> bool:
         """Tell whether the GPU computes in bf16 itself."""
         return self.torch.xpu.is_bf16_supported(including_emulation=False)
