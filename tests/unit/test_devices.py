@@ -18,7 +18,7 @@ from support import REPOSITORY
 from epochbench.errors import BenchmarkError
 from epochbench.records import gates
 from epochbench.records.judges.card import full_clock
-from epochbench.timing import calibrate, devices, stack
+from epochbench.timing import calibrate, devices, stack, step
 from epochbench.timing.cell import COLUMNS, Cell
 from epochbench.timing.devices import cpu
 from epochbench.timing.devices._table import table, with_tables
@@ -357,6 +357,36 @@ def test_what_torch_is_built_for_is_read_from_its_own_files():
     for platform in ("cuda", "hip", "xpu"):
         assert files.built_for(platform) == getattr(torch.version, platform, None)
     assert files.lacks_onednn() != torch.backends.mkldnn.is_available()
+
+
+def test_an_intel_gpu_without_float64_has_no_fp16_and_compares_the_replay_of_an_epoch(place, monkeypatch):
+    place.see("xpu")
+    assert "fp16" in devices.open_device(Cell("gpu-a", "gpu")).precisions
+    facts = SimpleNamespace(**vars(torch.xpu.get_device_properties("xpu")), has_fp64=False)
+    monkeypatch.setattr(torch.xpu, "get_device_properties", lambda device: facts)
+    with pytest.raises(BenchmarkError, match="precision fp16, but a device of kind xpu has fp32, bf16"):
+        devices.open_device(Cell("gpu-a", "gpu", precision="fp16"))
+
+    class There:
+        """A tensor that has float64 only once it is on the processor."""
+
+        def __init__(self, value):
+            self.value = value
+
+        def __sub__(self, other):
+            return There(self.value - other.value)
+
+        def is_floating_point(self):
+            return True
+
+        def norm(self):
+            return There(self.value.norm())
+
+        def cpu(self):
+            return self.value
+
+    found, expected, before = (There(torch.tensor([value, 0.0])) for value in (1.5, 1.0, 0.0))
+    assert step._relative_difference([found], [expected], [before]) == 0.5
 
 
 def test_a_device_that_does_not_tell_its_free_memory_has_what_this_process_left(place, monkeypatch):

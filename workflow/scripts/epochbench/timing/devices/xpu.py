@@ -117,6 +117,8 @@ class XpuDevice(StreamAccelerator):
     def __init__(self, index: int = 0):
         super().__init__(index)
         self.can_capture = hasattr(self.torch.xpu, self.graph_class)
+        if not getattr(self.torch.xpu.get_device_properties(self.torch_device), "has_fp64", True):
+            self.precisions = ("fp32", "bf16")  # torch scales the gradients of fp16 in float64
 
     def free_memory_bytes(self) -> int:
         """Return the device's memory that nobody holds; where it does not tell, what this process does not hold."""
