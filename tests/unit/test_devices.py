@@ -169,14 +169,17 @@ def test_energy_that_is_not_counted_on_is_unknown_and_never_0(energy, place, man
         ({"throttle": 1 << 2}, False, "power cap"),
         ({"processes": [os.getpid(), 4]}, False, "1 other"),
         ({"throttle": None, "max_clk": None}, None, "No accelerator tells"),
+        ({"processes": None}, True, "while the clock ran. Whether others computed on the card is unknown."),
+        ({}, True, "2100 MHz of 2100 MHz while the clock ran."),
     ],
-    ids=["held", "shared", "untold"],
+    ids=["held", "shared", "untold", "neighbours untold", "all told"],
 )
 def test_what_amds_driver_tells_of_clocks_is_judged(card, passed, words, place, manifest):
     place.see("rocm")
     place.write({name: fact for name, fact in (CARD | card).items() if fact is not None})
     found, sentence = full_clock(measured(manifest))
     assert (found, words in sentence) == (passed, True), sentence
+    assert ("is unknown" in sentence) == ("processes" in card and card["processes"] is None)
 
 
 @pytest.mark.fault("hardware", "refused")
