@@ -122,6 +122,9 @@ command -v "$python" >/dev/null || fail "'$python' is not there; install Python 
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "'$python' is Python $version; 3.11 or newer is needed, name one: make PYTHON=python3.12"
+if [ "$(uname)" = Darwin ] && [ "$("$python" -c 'import platform; print(platform.machine())')" != arm64 ]; then
+    fail "'$python' is made for Intel Macs, for which torch has no files any more; on an Apple chip name one made for it: make PYTHON=..."
+fi
 python=$("$python" -c 'import sys; print(sys.executable)') # itself, where a version manager's script stands before it
 
 echo "setup: Python $version into $folder"

@@ -115,6 +115,24 @@ def test_an_old_python_is_refused_in_one_line(tmp_path):
     assert not (tmp_path / "venv").exists()
 
 
+def test_a_python_of_an_intel_mac_is_refused_in_one_line(tmp_path):
+    """As old ones are on an Apple chip too, where they run by translation."""
+    programs = {
+        "uname": "echo Darwin",
+        "python": 'case "$2" in *print*machine*) echo x86_64 ;; *print*) echo 3.12 ;; esac',
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    outcome = setup(tmp_path, REPOSITORY / "requirements.txt", python=tmp_path / "python", PATH=path)
+    (line,) = outcome.stderr.splitlines()
+    assert (
+        "is made for Intel Macs, for which torch has no files any more; on an Apple chip name one made for it" in line
+    )
+    assert not (tmp_path / "venv").exists()
+
+
 def test_a_missing_python_is_told_in_one_line(tmp_path):
     outcome = setup(tmp_path, REPOSITORY / "requirements.txt", python="no-such-python")
     (line,) = outcome.stderr.splitlines()
