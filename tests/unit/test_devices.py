@@ -231,6 +231,25 @@ def test_what_a_kind_lacks_is_refused_where_it_is_insisted_on(kind, place, manif
         measured(manifest, precision="tf32")
 
 
+@pytest.mark.parametrize(
+    ("kind", "columns", "words"),
+    [
+        ("mps", {"autotune": "on"}, "Apple GPUs have no autotune on here"),
+        ("xpu", {"autotune": "on"}, "Intel GPUs have no autotune on here"),
+        (
+            "rocm",
+            {"layers": "fused", "memory_format": "blocks", "precision": "bf16"},
+            "AMD GPUs have no layers fused here",
+        ),
+    ],
+)
+def test_a_setting_that_torch_would_pass_over_is_refused_too(kind, columns, words, place):
+    place.see(kind)
+    devices.open_device(Cell("gpu-a", "gpu"))
+    with pytest.raises(BenchmarkError, match=f"cell 'gpu-a': {words}"):
+        devices.open_device(Cell("gpu-a", "gpu", **columns))
+
+
 def test_an_apple_gpu_is_asked_which_types_autocast_has(place, monkeypatch):
     place.see("mps")
     assert devices.open_device(Cell("gpu-a", "gpu")).precisions == ("fp32", "bf16", "fp16")

@@ -127,7 +127,7 @@ def open_device(cell: Cell, index: int = 0) -> Device:
     """Return the device that a cell trains on, with its arithmetic set as the cell says; `index` counts from 0.
 
     Raises BenchmarkError where there is no such device (a GPU cell never falls back to the CPU), and where its kind
-    lacks the cell's precision or cannot capture a graph.
+    lacks the cell's precision, cannot capture a graph, or lacks another of its settings.
     """
     kind = next(_to_open(cell))
     device = kind.open_device(cell, index)
@@ -140,6 +140,8 @@ def open_device(cell: Cell, index: int = 0) -> Device:
             f"cell '{cell.cell}': execution {cell.execution}, but a device of kind {name} cannot capture a graph; "
             "choose eager or compile"
         )
+    if told := lacking_by(getattr(kind, "FACTS", None), cell):
+        raise BenchmarkError(f"cell '{cell.cell}': {told}")
     return device
 
 
