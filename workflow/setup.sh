@@ -173,5 +173,5 @@ if [ -n "$torch_index" ]; then
         fail "torch and torchvision from $torch_index cannot be imported (why: $log)"
 fi
 rm -f "$folder/.unfinished"
-touch "$folder/.ready"
+echo "$torch_index" >"$folder/.ready" # which the Makefile compares
 echo "setup: ready"

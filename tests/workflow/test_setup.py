@@ -307,6 +307,7 @@ def test_torch_of_another_index_brings_what_it_alone_needs_and_changes_no_pin(tm
     assert outcome.returncode == 0, outcome.stderr
     (packages,) = (tmp_path / "venv/lib").glob("python*/site-packages")
     about = {path.name.removesuffix(".dist-info") for path in packages.glob("*.dist-info")}
+    assert (tmp_path / "venv/.ready").read_text() == f"{site.url}/xpu\n"
     assert about >= {"torch-1.0+xpu", "torchvision-1.0+xpu", "triton_xpu-3.7+git", "intel_sycl_rt-2026.0", "thing-1.0"}
     assert not has(tmp_path, "triton")
 
