@@ -424,10 +424,14 @@ def test_a_device_that_does_not_tell_its_free_memory_has_what_this_process_left(
     assert device.free_memory_bytes() == fake_devices.MEMORY - 2**30
 
 
-def test_intel_counts_the_energy_of_one_card_alone(place, tmp_path):
+def test_intel_counts_the_energy_of_one_card_alone(place, tmp_path, monkeypatch):
     fake_devices.make_intel_card(tmp_path, 7_000_000)
     place.see("xpu")
     assert intel.energy_joules() == 7.0
+    device = devices.open_device(Cell("gpu-a", "gpu"))
+    assert device.energy_joules() == 7.0
+    monkeypatch.setattr(torch.xpu, "device_count", lambda: 2)  # two parts of that card
+    assert device.energy_joules() is None
     fake_devices.make_intel_card(tmp_path / "more", 5)
     (tmp_path / "drm" / "card2").symlink_to(tmp_path / "more" / "drm" / "card1")
     assert intel.energy_joules() is None

@@ -151,5 +151,8 @@ class XpuDevice(StreamAccelerator):
         return Gpu(facts.name, facts.total_memory, driver, str(facts.uuid) if getattr(facts, "uuid", None) else None)
 
     def energy_joules(self) -> float | None:
-        """Return the GPU's energy counter in joules, None where it has none, or where there are several cards."""
-        return intel.energy_joules()
+        """Return the GPU's energy counter in joules, None where it has none, or where there are several GPUs.
+
+        A card whose parts are GPUs of their own has one counter for all, which every process of a team would add.
+        """
+        return intel.energy_joules() if self.torch.xpu.device_count() == 1 else None
