@@ -363,6 +363,21 @@ def test_a_driver_that_nobody_could_ask_and_a_torch_that_is_for_others_are_told(
 
 
 @pytest.mark.parametrize("kind", ["rocm", "xpu"])
+def test_what_a_card_lacks_is_known_where_the_jobs_alone_have_torch(kind, place, monkeypatch):
+    """As with conda, where Snakemake's own environment has none."""
+    place.see(kind)
+    files = importlib.import_module(fake_devices.MODULES[0])
+    monkeypatch.setattr(files, "built_for", lambda platform: None)
+    monkeypatch.setattr(files, "folder", lambda: None)
+    assert devices.accelerators() == ()
+    assert devices.lacking(Cell("gpu-a", "gpu", precision="tf32")).startswith(devices.facts()[kind].hardware)
+    monkeypatch.setattr(torch.version, next(iter(fake_devices.BUILT_FOR[kind])), None)
+    monkeypatch.setattr(torch.xpu, "is_available", lambda: False)
+    with pytest.raises(BenchmarkError, match=f"this torch is built without {'ROCm' if kind == 'rocm' else 'XPU'}"):
+        devices.open_device(Cell("gpu-a", "gpu"))
+
+
+@pytest.mark.parametrize("kind", ["rocm", "xpu"])
 def test_another_makers_card_beside_the_one_that_torch_is_built_for_is_not_taken(kind, place, monkeypatch):
     monkeypatch.setattr(nvidia, "gpus", lambda: (Gpu("NVIDIA H200", 2**37, "580", "GPU-1"),))
     place.see(kind)

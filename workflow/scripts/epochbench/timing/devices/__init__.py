@@ -24,6 +24,7 @@ that torch calls `cuda` do. drivers/ has what each maker's driver tells.
 
 import importlib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
@@ -118,9 +119,14 @@ def lacking_by(facts: Facts | None, cell: Cell) -> str | None:
 
 
 def kind_of(cell: Cell) -> ModuleType:
-    """Return the kind that a cell trains on: the first of which there is a device here, or else the first."""
+    """Return the kind that a cell trains on: the first of which there is a device here, or else the first.
+
+    One that torch here cannot use counts too, where no other does: a job's own torch may be another.
+    """
     serving = kinds(cell.device)
-    return next((kind for kind in serving if kind.find()), serving[0])
+    found = (kind for kind in serving if kind.find())
+    there = (kind for kind in serving if hasattr(kind, "unusable") and kind.unusable())
+    return next(chain(found, there), serving[0])
 
 
 def open_device(cell: Cell, index: int = 0) -> Device:
@@ -146,13 +152,13 @@ def open_device(cell: Cell, index: int = 0) -> Device:
 
 
 def _to_open(cell: Cell) -> Iterator[ModuleType]:
-    """Yield the kinds to open, best first: one that was found here, one that torch is built for, any."""
+    """Yield the kinds to open, best first: one found here, one that torch is built for, one that it cannot use, any."""
     import torch
 
     serving = kinds(cell.device)
     yield from (kind for kind in serving if kind.find())
     yield from (kind for kind in serving if hasattr(kind, "built_for") and kind.built_for(torch))
-    yield serving[0]
+    yield kind_of(cell)
 
 
 def _name(kind: ModuleType) -> str:
