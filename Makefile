@@ -7,6 +7,12 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 BIN := $(if $(VENV),$(VENV)/bin/,)
 READY := $(if $(VENV),$(VENV)/.ready,)
+# What is set up stays, so that another torch is not taken in silence.
+ifneq ($(and $(TORCH_INDEX),$(wildcard $(READY))),)
+ifneq ($(shell cat $(READY)),$(TORCH_INDEX))
+$(error $(VENV) has torch from elsewhere than TORCH_INDEX=$(TORCH_INDEX); remove it, or name another place for this one: VENV=.venv-other)
+endif
+endif
 CORES ?= all
 # Options for Snakemake, such as ARGS="--configfile config/quick.yaml".
 ARGS ?=

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Make a virtual environment from the pinned, hash-checked requirements: setup.sh FOLDER REQUIREMENTS
-# PYTHON names the interpreter; TORCH_INDEX an index whose torch and torchvision are taken instead of the pinned files.
+# PYTHON names the interpreter; TORCH_INDEX an index whose torch and torchvision are taken instead of the pinned files,
+# with what they alone need.
 # Fails with one line where Python is too old or the package index is out of reach.
 set -eu
 folder=$1
@@ -88,9 +89,17 @@ bytecode() {
         "$@" || true # some packages carry files for other versions of Python
 }
 
+# torch and torchvision from that index alone.
 torch_by_pip() {
     exec "$folder/bin/python" -m pip install --disable-pip-version-check --no-deps --progress-bar off \
         --index-url "$torch_index" -r "$folder/torch.txt"
+}
+
+# Then what they need and nothing here pins: AMD's Triton, Intel's runtime, another CUDA. Some lie in that index alone,
+# and it has at times lacked others. Whatever is pinned stays as it was checked.
+needed_by_torch() {
+    exec "$folder/bin/python" -m pip install --disable-pip-version-check --progress-bar off \
+        --extra-index-url "$torch_index" -c "$folder/constraints.txt" -r "$folder/torch.txt"
 }
 
 # The first error in the log, as a part of one line.
@@ -113,6 +122,9 @@ command -v "$python" >/dev/null || fail "'$python' is not there; install Python 
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "'$python' is Python $version; 3.11 or newer is needed, name one: make PYTHON=python3.12"
+if [ "$(uname)" = Darwin ] && [ "$("$python" -c 'import platform; print(platform.machine())')" != arm64 ]; then
+    fail "'$python' is made for Intel Macs, for which torch has no files any more; on an Apple chip name one made for it: make PYTHON=..."
+fi
 python=$("$python" -c 'import sys; print(sys.executable)') # itself, where a version manager's script stands before it
 
 echo "setup: Python $version into $folder"
@@ -128,7 +140,7 @@ log=$folder/setup.log
 
 if [ -n "$torch_index" ]; then
     pins no 'torch|torchvision|triton|cuda-.*|nvidia-(cu|nccl|nv).*' >"$folder/pins.txt"
-    echo "setup: torch and torchvision come from $torch_index, in the pinned versions, but not checked against a pinned hash"
+    echo "setup: torch and torchvision come from $torch_index, in the pinned versions, but not checked against a pinned hash, nor is what they alone need"
 else
     cp "$requirements" "$folder/pins.txt"
     if [ "$(uname)" = Linux ] && grep -q '^nvidia-cublas==' "$requirements" && grep -q '^torch==' "$requirements" &&
@@ -154,10 +166,12 @@ fi
 if [ -n "$torch_index" ]; then
     pins yes 'torch|torchvision' | sed -n 's/^\([a-z]*==[^ ;]*\).*/\1/p' >"$folder/torch.txt"
     ensure_pip >"$log" 2>&1 || refuse
+    awk '/^[a-z]/ {sub(/ *\\$/, ""); sub(/ --hash.*/, ""); print}' "$folder/pins.txt" >"$folder/constraints.txt"
     watched torch_by_pip || refuse
+    watched needed_by_torch || refuse
     "$folder/bin/python" -c 'import torch, torchvision' >>"$log" 2>&1 ||
         fail "torch and torchvision from $torch_index cannot be imported (why: $log)"
 fi
 rm -f "$folder/.unfinished"
-touch "$folder/.ready"
+echo "$torch_index" >"$folder/.ready" # which the Makefile compares
 echo "setup: ready"

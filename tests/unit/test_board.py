@@ -503,6 +503,17 @@ def test_processes_share_the_work_and_change_nothing(tmp_path):
     assert read_board(paths, Settings(), KNOWN, 2) == read_board(paths, Settings(), KNOWN, 1)
 
 
+def test_nothing_is_forked_on_macos(tmp_path, monkeypatch):
+    pack(tmp_path, **{f"m{n}": elsewhere(measured(1 + n / 10), n) for n in range(2)})
+    paths = find_exports([str(tmp_path)])
+    monkeypatch.setattr("epochbench.aggregate.board.ProcessPoolExecutor", None)
+    monkeypatch.setattr("sys.platform", "linux")
+    with pytest.raises(TypeError):
+        read_board(paths, Settings(), KNOWN, 2)
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert len(all_results(read_board(paths, Settings(), KNOWN, 2))) == 2
+
+
 def test_exports_are_found_by_name_folder_and_pattern_each_once(tmp_path):
     for name in ("a.zip", "deep/b.zip", "c[1].zip", "d.ZIP", "note.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

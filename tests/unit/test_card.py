@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from epochbench.timing import stack
 from epochbench.timing.devices import cuda
-from epochbench.timing.devices.drivers import nvidia
+from epochbench.timing.devices.drivers import nvidia, nvidia_smi
 from epochbench.timing.machine import watch
 from epochbench.timing.record import Gpu
 
@@ -63,6 +64,16 @@ def test_cards_are_chosen_by_their_uuids(cards, monkeypatch, chosen, uuids):
     if chosen is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
     assert [gpu.uuid for gpu in nvidia.gpus()] == uuids
+
+
+def test_a_card_without_memory_of_its_own_has_the_machines(cards):
+    """As on Arm machines whose processor and GPU share it; NVML and nvidia-smi tell none there."""
+    cards.write({"GPU-bb": BUSY | {"unified": True}, "GPU-aa": BUSY})
+    nvidia.gpus.cache_clear()
+    own = psutil.virtual_memory().total
+    assert [gpu.memory_bytes for gpu in nvidia.gpus()] == [own, 2**30]
+    assert nvidia_smi._gpu("GPU-bb, [N/A], 580.1, NVIDIA GB10") == Gpu("NVIDIA GB10", own, "580.1", "GPU-bb")
+    assert nvidia_smi._gpu("GPU-aa, 1024, 580.1, A card").memory_bytes == 2**30
 
 
 PARTS = {"MIG-11": {"pids": [1, 2, 3], "name": "A card MIG 2g.20gb"}, "MIG-12": {"pids": []}}

@@ -18,13 +18,13 @@ from support import REPOSITORY
 from epochbench.errors import BenchmarkError
 from epochbench.records import gates
 from epochbench.records.judges.card import full_clock
-from epochbench.timing import calibrate, devices, stack
+from epochbench.timing import calibrate, devices, stack, step
 from epochbench.timing.cell import COLUMNS, Cell
 from epochbench.timing.devices import cpu
 from epochbench.timing.devices._table import table, with_tables
-from epochbench.timing.devices.drivers import amd, apple, intel
+from epochbench.timing.devices.drivers import amd, apple, intel, nvidia
 from epochbench.timing.protocol import Protocol
-from epochbench.timing.record import Peaks
+from epochbench.timing.record import Gpu, Peaks
 from epochbench.timing.run import run_cell
 from epochbench.timing.task import Task
 
@@ -169,14 +169,17 @@ def test_energy_that_is_not_counted_on_is_unknown_and_never_0(energy, place, man
         ({"throttle": 1 << 2}, False, "power cap"),
         ({"processes": [os.getpid(), 4]}, False, "1 other"),
         ({"throttle": None, "max_clk": None}, None, "No accelerator tells"),
+        ({"processes": None}, True, "while the clock ran. Whether others computed on the card is unknown."),
+        ({}, True, "2100 MHz of 2100 MHz while the clock ran."),
     ],
-    ids=["held", "shared", "untold"],
+    ids=["held", "shared", "untold", "neighbours untold", "all told"],
 )
 def test_what_amds_driver_tells_of_clocks_is_judged(card, passed, words, place, manifest):
     place.see("rocm")
     place.write({name: fact for name, fact in (CARD | card).items() if fact is not None})
     found, sentence = full_clock(measured(manifest))
     assert (found, words in sentence) == (passed, True), sentence
+    assert ("is unknown" in sentence) == ("processes" in card and card["processes"] is None)
 
 
 @pytest.mark.fault("hardware", "refused")
@@ -208,6 +211,15 @@ def test_the_default_sheet_adapts_to_what_a_kind_lacks(kind, place):
     assert tf32.startswith(f"{devices.facts()[kind].hardware} have no precision tf32 here (")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_frameworks_are_not_timed_where_nobody_watches_the_card(kind, place):
+    place.see(kind)
+    told = f"{devices.facts()[kind].hardware} are timed with torch alone, not with other frameworks"
+    assert devices.lacking(Cell("gpu-a", "gpu", framework="jax", execution="compile")) == told
+    assert devices.lacking(Cell("cpu-a", "cpu", framework="jax", execution="compile")) is None
+    assert devices.lacking_by(devices.facts()["cuda"], Cell("gpu-a", "gpu", framework="jax")) is None
+
+
 def test_cuda_lacks_nothing_of_the_sheet():
     assert devices.facts()["cuda"].lacks == {}
 
@@ -217,6 +229,25 @@ def test_what_a_kind_lacks_is_refused_where_it_is_insisted_on(kind, place, manif
     place.see(kind)
     with pytest.raises(BenchmarkError, match=f"precision tf32, but a device of kind {kind} has fp32, bf16, fp16"):
         measured(manifest, precision="tf32")
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "words"),
+    [
+        ("mps", {"autotune": "on"}, "Apple GPUs have no autotune on here"),
+        ("xpu", {"autotune": "on"}, "Intel GPUs have no autotune on here"),
+        (
+            "rocm",
+            {"layers": "fused", "memory_format": "blocks", "precision": "bf16"},
+            "AMD GPUs have no layers fused here",
+        ),
+    ],
+)
+def test_a_setting_that_torch_would_pass_over_is_refused_too(kind, columns, words, place):
+    place.see(kind)
+    devices.open_device(Cell("gpu-a", "gpu"))
+    with pytest.raises(BenchmarkError, match=f"cell 'gpu-a': {words}"):
+        devices.open_device(Cell("gpu-a", "gpu", **columns))
 
 
 def test_an_apple_gpu_is_asked_which_types_autocast_has(place, monkeypatch):
@@ -261,6 +292,27 @@ def test_hidden_devices_are_none(kind, variable, word, place, monkeypatch):
     monkeypatch.setenv(variable, word)
     forget()
     assert devices.accelerators() == ()
+
+
+@pytest.mark.parametrize(
+    ("variable", "word", "seen"),
+    [
+        ("ZE_AFFINITY_MASK", "", 1),
+        ("ZE_AFFINITY_MASK", "0.1", 1),
+        ("ONEAPI_DEVICE_SELECTOR", "level_zero:0", 1),
+        ("ONEAPI_DEVICE_SELECTOR", "level_zero:0.*", 1),
+        ("ONEAPI_DEVICE_SELECTOR", "level_zero:gpu;opencl:cpu", 1),
+        ("ONEAPI_DEVICE_SELECTOR", "level_zero:1,2;opencl:cpu", 1),
+        ("ONEAPI_DEVICE_SELECTOR", "!opencl:*", 1),
+        ("ONEAPI_DEVICE_SELECTOR", "opencl:cpu,fpga", 0),
+        ("ONEAPI_DEVICE_SELECTOR", "*:cpu;!*:gpu", 0),
+    ],
+)
+def test_intels_variables_hide_what_oneapi_hides(variable, word, seen, place, monkeypatch):
+    place.see("xpu")
+    monkeypatch.setenv(variable, word)
+    forget()
+    assert len(devices.accelerators()) == seen
 
 
 def test_a_cell_for_the_cpu_hides_every_kind(place):
@@ -310,6 +362,33 @@ def test_a_driver_that_nobody_could_ask_and_a_torch_that_is_for_others_are_told(
     assert "neither AMD SMI nor" in devices.unseen()
 
 
+@pytest.mark.parametrize("kind", ["rocm", "xpu"])
+def test_what_a_card_lacks_is_known_where_the_jobs_alone_have_torch(kind, place, monkeypatch):
+    """As with conda, where Snakemake's own environment has none."""
+    place.see(kind)
+    files = importlib.import_module(fake_devices.MODULES[0])
+    monkeypatch.setattr(files, "built_for", lambda platform: None)
+    monkeypatch.setattr(files, "folder", lambda: None)
+    assert devices.accelerators() == ()
+    assert devices.lacking(Cell("gpu-a", "gpu", precision="tf32")).startswith(devices.facts()[kind].hardware)
+    monkeypatch.setattr(torch.version, next(iter(fake_devices.BUILT_FOR[kind])), None)
+    monkeypatch.setattr(torch.xpu, "is_available", lambda: False)
+    with pytest.raises(BenchmarkError, match=f"this torch is built without {'ROCm' if kind == 'rocm' else 'XPU'}"):
+        devices.open_device(Cell("gpu-a", "gpu"))
+
+
+@pytest.mark.parametrize("kind", ["rocm", "xpu"])
+def test_another_makers_card_beside_the_one_that_torch_is_built_for_is_not_taken(kind, place, monkeypatch):
+    monkeypatch.setattr(nvidia, "gpus", lambda: (Gpu("NVIDIA H200", 2**37, "580", "GPU-1"),))
+    place.see(kind)
+    assert fake_devices.NAMES[kind].split()[0] in devices.accelerators()[0].name
+    assert len(devices.accelerators()) == 1
+    assert type(devices.open_device(Cell("gpu-a", "gpu"))).__name__ == fake_devices.CLASSES[kind]
+    assert devices.unusable() == "there is an NVIDIA GPU, but torch here is not built for CUDA"
+    monkeypatch.setattr(importlib.import_module(fake_devices.MODULES[0]), "built_for", lambda platform: None)
+    assert [gpu.name for gpu in devices.accelerators()] == ["NVIDIA H200"]
+
+
 def test_what_torch_is_built_for_is_read_from_its_own_files():
     files = importlib.import_module(fake_devices.MODULES[0])
     for platform in ("cuda", "hip", "xpu"):
@@ -317,10 +396,57 @@ def test_what_torch_is_built_for_is_read_from_its_own_files():
     assert files.lacks_onednn() != torch.backends.mkldnn.is_available()
 
 
-def test_intel_counts_the_energy_of_one_card_alone(place, tmp_path):
+def test_an_intel_gpu_without_float64_has_no_fp16_and_compares_the_replay_of_an_epoch(place, monkeypatch):
+    place.see("xpu")
+    assert "fp16" in devices.open_device(Cell("gpu-a", "gpu")).precisions
+    facts = SimpleNamespace(**vars(torch.xpu.get_device_properties("xpu")), has_fp64=False)
+    monkeypatch.setattr(torch.xpu, "get_device_properties", lambda device: facts)
+    with pytest.raises(BenchmarkError, match="precision fp16, but a device of kind xpu has fp32, bf16"):
+        devices.open_device(Cell("gpu-a", "gpu", precision="fp16"))
+
+    class There:
+        """A tensor that has float64 only once it is on the processor."""
+
+        def __init__(self, value):
+            self.value = value
+
+        def __sub__(self, other):
+            return There(self.value - other.value)
+
+        def is_floating_point(self):
+            return True
+
+        def norm(self):
+            return There(self.value.norm())
+
+        def cpu(self):
+            return self.value
+
+    found, expected, before = (There(torch.tensor([value, 0.0])) for value in (1.5, 1.0, 0.0))
+    assert step._relative_difference([found], [expected], [before]) == 0.5
+
+
+def test_a_device_that_does_not_tell_its_free_memory_has_what_this_process_left(place, monkeypatch):
+    place.see("xpu")
+    device = devices.open_device(Cell("gpu-a", "gpu"))
+    assert device.free_memory_bytes() == fake_devices.MEMORY
+
+    def untold(_):
+        raise RuntimeError("The device (Intel(R) Graphics) doesn't support querying the available free memory.")
+
+    monkeypatch.setattr(torch.accelerator, "get_memory_info", untold)
+    monkeypatch.setattr(torch.accelerator, "memory_allocated", lambda _: 2**30)
+    assert device.free_memory_bytes() == fake_devices.MEMORY - 2**30
+
+
+def test_intel_counts_the_energy_of_one_card_alone(place, tmp_path, monkeypatch):
     fake_devices.make_intel_card(tmp_path, 7_000_000)
     place.see("xpu")
     assert intel.energy_joules() == 7.0
+    device = devices.open_device(Cell("gpu-a", "gpu"))
+    assert device.energy_joules() == 7.0
+    monkeypatch.setattr(torch.xpu, "device_count", lambda: 2)  # two parts of that card
+    assert device.energy_joules() is None
     fake_devices.make_intel_card(tmp_path / "more", 5)
     (tmp_path / "drm" / "card2").symlink_to(tmp_path / "more" / "drm" / "card1")
     assert intel.energy_joules() is None

@@ -91,6 +91,14 @@ def test_a_cell_with_settings_that_the_device_lacks_is_planned_where_that_is_ins
     assert planned(said) >= {"gpu-tf32", "gpu-best"}
 
 
+def test_cells_of_other_frameworks_are_left_out_before_anybody_is_told_to_install_one(clone, tmp_path):
+    said = dry_run(clone, environment("rocm", tmp_path), "cells=config/frameworks.tsv")
+    told = re.search(r"^(.*) were left out: AMD GPUs are timed with torch alone", said, re.MULTILINE)[1].split(", ")
+    cells = read_cells(clone / "config" / "frameworks.tsv")
+    assert set(told) == {cell.cell for cell in cells if cell.device == "gpu" and cell.framework != "torch"}
+    assert planned(said) == {"gpu-reference", "gpu-fp32", "gpu-space-to-depth"}
+
+
 def dry_run(clone, environment, *config):
     command = [*SNAKEMAKE, "-n", *(["--config", *config] if config else [])]
     done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, check=False)

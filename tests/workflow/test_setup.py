@@ -75,11 +75,12 @@ def with_programs(*kinds):
 TORCH = {"torch/__init__.py": "", "torch/testing/_internal/unused.py": ""}
 
 
-def wheel(folder, name, version="1.0", files=(), tag="py3-none-any", mode=0o644):
-    """Write a wheel that holds `files`, and return its pin."""
+def wheel(folder, name, version="1.0", files=(), tag="py3-none-any", mode=0o644, needs=()):
+    """Write a wheel that holds `files` and `needs` other packages, and return its pin."""
     stem = f"{name.replace('-', '_')}-{version}"
+    needed = "".join(f"Requires-Dist: {package}\n" for package in needs)
     about = {
-        f"{stem}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{stem}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needed}",
         f"{stem}.dist-info/WHEEL": f"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: {tag}\n",
     }
     contents = dict(files or {f"{name.replace('-', '_')}.py": ""}) | about
@@ -111,6 +112,24 @@ def test_an_old_python_is_refused_in_one_line(tmp_path):
     assert outcome.returncode == 1
     (line,) = outcome.stderr.splitlines()
     assert "is Python 3.9; 3.11 or newer is needed" in line
+    assert not (tmp_path / "venv").exists()
+
+
+def test_a_python_of_an_intel_mac_is_refused_in_one_line(tmp_path):
+    """As old ones are on an Apple chip too, where they run by translation."""
+    programs = {
+        "uname": "echo Darwin",
+        "python": 'case "$2" in *print*machine*) echo x86_64 ;; *print*) echo 3.12 ;; esac',
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    outcome = setup(tmp_path, REPOSITORY / "requirements.txt", python=tmp_path / "python", PATH=path)
+    (line,) = outcome.stderr.splitlines()
+    assert (
+        "is made for Intel Macs, for which torch has no files any more; on an Apple chip name one made for it" in line
+    )
     assert not (tmp_path / "venv").exists()
 
 
@@ -268,6 +287,29 @@ def test_torch_can_come_without_cuda_and_the_rest_is_still_checked(tmp_path, sit
     }
     assert has(tmp_path, "nvidia_ml_py")
     assert not any(has(tmp_path, name.replace("-", "_")) for name in cuda)
+
+
+@with_programs("small programs")
+def test_torch_of_another_index_brings_what_it_alone_needs_and_changes_no_pin(tmp_path, site, programs):
+    """AMD's has a Triton of its own; without Intel's runtime torch cannot be imported. An index may lack a part."""
+    pinned = ("torch", "torchvision", "thing", "triton")
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text(
+        uv_wheel(site.folder / "all/uv") + "".join(wheel(site.folder / "all" / name, name) for name in pinned)
+    )
+    wheel(site.folder / "all/intel-sycl-rt", "intel-sycl-rt", "2026.0")
+    wheel(site.folder / "xpu/thing", "thing", "2.0")
+    wheel(site.folder / "xpu/triton-xpu", "triton-xpu", "3.7+git")
+    needs = {"torch": ["thing>=1.0", "triton-xpu==3.7+git", "intel-sycl-rt==2026.0"], "torchvision": ["torch==1.0"]}
+    for name, needed in needs.items():
+        wheel(site.folder / "xpu" / name, name, "1.0+xpu", needs=needed)
+    outcome = setup(tmp_path, requirements, PIP_INDEX_URL=f"{site.url}/all", **programs, TORCH_INDEX=f"{site.url}/xpu")
+    assert outcome.returncode == 0, outcome.stderr
+    (packages,) = (tmp_path / "venv/lib").glob("python*/site-packages")
+    about = {path.name.removesuffix(".dist-info") for path in packages.glob("*.dist-info")}
+    assert (tmp_path / "venv/.ready").read_text() == f"{site.url}/xpu\n"
+    assert about >= {"torch-1.0+xpu", "torchvision-1.0+xpu", "triton_xpu-3.7+git", "intel_sycl_rt-2026.0", "thing-1.0"}
+    assert not has(tmp_path, "triton")
 
 
 def test_settings_of_pip_become_those_of_uv():

@@ -128,6 +128,19 @@ def test_make_lists_cleans_and_refuses(clone, programs, typed):
     assert "there is no page yet" in typed(*make(programs, "open"))[1]
 
 
+def test_another_torch_is_not_taken_for_the_one_that_is_set_up(clone, programs, typed):
+    ready = clone / "mine/.ready"
+    ready.parent.mkdir()
+    ready.write_text("https://index/rocm\n")
+    command = make(programs, "--dry-run", "VENV=mine", "dry-run")
+    for index, status in ((None, 0), ("https://index/rocm", 0), ("https://index/xpu", 2)):
+        found, said = typed(*command, *([f"TORCH_INDEX={index}"] if index else []))
+        assert found == status, said
+    assert "mine has torch from elsewhere than TORCH_INDEX=https://index/xpu; remove it, or name another place" in said
+    ready.write_text("\n")  # as `make run` leaves it
+    assert typed(*command, "TORCH_INDEX=https://index/rocm")[0] == 2
+
+
 def program(folder, name, text):
     (folder / name).write_text(f"#!/bin/sh\n{text}\n")
     (folder / name).chmod(0o755)

@@ -133,6 +133,9 @@ def why_framework_missing(cell):
     """Return in words why a cell's framework cannot train where jobs run, None where it can or the config insists."""
     if cell.framework == TORCH or config["frameworks"]["when_missing"] == "fail":
         return None
+    # No framework is worth installing for a device that it is not timed on.
+    if cell.device == "gpu" and (why := lacking_there(cell)):
+        return why
     if CARRIED:
         return (
             "jobs share no file system with this machine, so nobody knows whether they find "

@@ -101,6 +101,8 @@ def nvmlDeviceGetName(handle):  # noqa: N802
 
 
 def nvmlDeviceGetMemoryInfo(handle):  # noqa: N802
+    if _cards().get(handle, {}).get("unified"):
+        raise NVMLError("not supported")
     return SimpleNamespace(total=2**30 if handle in _cards() else 2**27)
 
 

@@ -1,6 +1,7 @@
 """The board: the results of many exports in tables of what can be compared, and what was refused."""
 
 import multiprocessing
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -88,11 +89,11 @@ def known_code(sheet: str | Path, current: Iterable[str]) -> frozenset[str]:
 
 
 def read_board(paths: list[str], settings: Settings, known: frozenset[str], processes: int = 1) -> Board:
-    """Judge exports and put what was not refused into tables, on as many processes."""
+    """Judge exports and put what was not refused into tables, on as many processes; on macOS on one."""
     work = partial(judge, settings=settings, known_code=known)
-    if processes == 1 or len(paths) == 1:
+    if processes == 1 or len(paths) == 1 or sys.platform == "darwin":
         return make_board(list(map(work, paths)), settings)
-    # A fork, since anything else would import Snakemake's script anew.
+    # A fork, since anything else would import Snakemake's script anew; macOS' own libraries do not outlive one.
     with ProcessPoolExecutor(processes, multiprocessing.get_context("fork")) as pool:
         return make_board(list(pool.map(work, paths, chunksize=CHUNK)), settings)
 

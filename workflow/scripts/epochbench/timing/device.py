@@ -41,7 +41,7 @@ class Facts:
     `lacks` names values of the sheet's columns that no device of this kind has, and why in words. `manufacturer` is the
     word that a cluster is asked with, and `slurm_form` how: as `gpus` or as `gres`. Of the environment, `variables` are
     patterns of those that decide a timing, and `shown_variables` those that a record shows. `tool` is where its maker
-    tells of failures.
+    tells of failures. `other_frameworks` tells whether others than torch are timed and watched on them.
     """
 
     hardware: str
@@ -59,6 +59,7 @@ class Facts:
     manufacturer: str = ""
     slurm_form: str = "gpus"
     tool: str = ""
+    other_frameworks: bool = False
     lacks: dict[str, dict[str, str]] = field(default_factory=dict)
     variables: tuple[str, ...] = ()
     shown_variables: tuple[str, ...] = ()

@@ -209,7 +209,7 @@ class EpochGraphStep(Step):
 def _relative_difference(found: list, expected: list, before: list) -> float:
     """Return how far one state is from another, relatively to the way there; integers, such as counters, are left."""
     pairs = [
-        ((one - other).norm().double(), (other - start).norm().double())
+        ((one - other).norm().cpu().double(), (other - start).norm().cpu().double())  # not every device has float64
         for one, other, start in zip(found, expected, before, strict=True)
         if other.is_floating_point()
     ]

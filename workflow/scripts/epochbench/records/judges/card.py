@@ -21,7 +21,8 @@ def full_clock(record: Record) -> Verdict:
     if not _tells_of_clocks(states, watch):
         return None, "No accelerator tells why its clocks are held down."
     clock = _clock(watch) if watch else ""
-    return True, f"Clocks held down by: nothing.{clock}"
+    alone = "" if _tells_of_others(states, watch) else " Whether others computed on the card is unknown."
+    return True, f"Clocks held down by: nothing.{clock}{alone}"
 
 
 def _tells_of_clocks(states: list[GpuState], watch: GpuWatch | None) -> bool:
@@ -31,6 +32,11 @@ def _tells_of_clocks(states: list[GpuState], watch: GpuWatch | None) -> bool:
         clock = watch.sm_clock_median_mhz and watch.sm_clock_max_mhz
         known += [watch.held_shares, watch.violation_seconds, clock]
     return any(part is not None for part in known)
+
+
+def _tells_of_others(states: list[GpuState], watch: GpuWatch | None) -> bool:
+    """Tell whether the driver said who else was there."""
+    return any(one.processes is not None for one in (*states, watch) if one)
 
 
 def _held(states: list[GpuState]) -> list[str]:

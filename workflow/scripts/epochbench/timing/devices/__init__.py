@@ -24,6 +24,7 @@ that torch calls `cuda` do. drivers/ has what each maker's driver tells.
 
 import importlib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
@@ -31,6 +32,7 @@ from epochbench.errors import BenchmarkError
 from epochbench.timing.cell import Cell
 from epochbench.timing.device import Device, Facts
 from epochbench.timing.devices._card import Card
+from epochbench.timing.frameworks import TORCH
 from epochbench.timing.record import Gpu
 
 
@@ -108,6 +110,8 @@ def lacking(cell: Cell) -> str | None:
 
 def lacking_by(facts: Facts | None, cell: Cell) -> str | None:
     """Return in words what a whole kind of accelerator lacks to run a cell, None where it lacks nothing."""
+    if facts and cell.framework != TORCH and not facts.other_frameworks:
+        return f"{facts.hardware} are timed with torch alone, not with other frameworks"
     for column, values in (facts.lacks if facts else {}).items():
         if why := values.get(getattr(cell, column)):
             return f"{facts.hardware} have no {column} {getattr(cell, column)} here ({why})"
@@ -115,16 +119,21 @@ def lacking_by(facts: Facts | None, cell: Cell) -> str | None:
 
 
 def kind_of(cell: Cell) -> ModuleType:
-    """Return the kind that a cell trains on: the first of which there is a device here, or else the first."""
+    """Return the kind that a cell trains on: the first of which there is a device here, or else the first.
+
+    One that torch here cannot use counts too, where no other does: a job's own torch may be another.
+    """
     serving = kinds(cell.device)
-    return next((kind for kind in serving if kind.find()), serving[0])
+    found = (kind for kind in serving if kind.find())
+    there = (kind for kind in serving if hasattr(kind, "unusable") and kind.unusable())
+    return next(chain(found, there), serving[0])
 
 
 def open_device(cell: Cell, index: int = 0) -> Device:
     """Return the device that a cell trains on, with its arithmetic set as the cell says; `index` counts from 0.
 
     Raises BenchmarkError where there is no such device (a GPU cell never falls back to the CPU), and where its kind
-    lacks the cell's precision or cannot capture a graph.
+    lacks the cell's precision, cannot capture a graph, or lacks another of its settings.
     """
     kind = next(_to_open(cell))
     device = kind.open_device(cell, index)
@@ -137,17 +146,19 @@ def open_device(cell: Cell, index: int = 0) -> Device:
             f"cell '{cell.cell}': execution {cell.execution}, but a device of kind {name} cannot capture a graph; "
             "choose eager or compile"
         )
+    if told := lacking_by(getattr(kind, "FACTS", None), cell):
+        raise BenchmarkError(f"cell '{cell.cell}': {told}")
     return device
 
 
 def _to_open(cell: Cell) -> Iterator[ModuleType]:
-    """Yield the kinds to open, best first: one that was found here, one that torch is built for, any."""
+    """Yield the kinds to open, best first: one found here, one that torch is built for, one that it cannot use, any."""
     import torch
 
     serving = kinds(cell.device)
     yield from (kind for kind in serving if kind.find())
     yield from (kind for kind in serving if hasattr(kind, "built_for") and kind.built_for(torch))
-    yield serving[0]
+    yield kind_of(cell)
 
 
 def _name(kind: ModuleType) -> str:

@@ -26,7 +26,7 @@ def lacks(cell: Cell, flags: frozenset[str] | None = None) -> str | None:
     """Return what this processor, system or torch lacks to run a cell; None where they lack nothing."""
     flags = host.cpu_flags() if flags is None else flags
     if cell.precision == "bf16" and not any(needed <= flags for needed in BF16_FLAGS):
-        return "this processor does not compute in bf16"
+        return "this processor does not compute in bf16" if flags else "nobody tells whether this processor has bf16"
     if cell.allocator == "tuned" and platform.libc_ver()[0] != "glibc":
         return "allocator tuned is a setting of glibc, which this system does not have"
     if cell.memory_format == "onednn" and torch_files.lacks_onednn():

@@ -12,6 +12,7 @@ from epochbench.timing.device import Facts
 from epochbench.timing.devices._card import Card
 from epochbench.timing.devices._torch_cuda import TorchCuda
 from epochbench.timing.devices.drivers import cuda, nvidia
+from epochbench.timing.machine import torch_files
 from epochbench.timing.record import Gpu
 
 SERVES = "gpu"
@@ -32,6 +33,7 @@ FACTS = Facts(
     processes="`nccl`, one a GPU",
     manufacturer="nvidia",
     tool="nvidia-smi",
+    other_frameworks=True,
     variables=(
         "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG",
         "CUBLASLT_WORKSPACE_SIZE", "CUDNN_LOGINFO_DBG", "CUDA_LAUNCH_BLOCKING", "CUDA_DEVICE_MAX_CONNECTIONS",
@@ -42,8 +44,13 @@ FACTS = Facts(
 
 
 def find() -> tuple[Gpu, ...]:
-    """Return the GPUs that the driver shows and CUDA_VISIBLE_DEVICES does not hide."""
-    return nvidia.gpus()
+    """Return the GPUs that the driver shows and CUDA_VISIBLE_DEVICES does not hide; none for another maker's torch."""
+    return () if _torch_is_for_others() else nvidia.gpus()
+
+
+def _torch_is_for_others() -> bool:
+    """Tell whether torch here is built for another maker's GPUs, which may be in the same machine."""
+    return any(torch_files.built_for(platform) for platform in ("hip", "xpu"))
 
 
 def card(gpu: Gpu | None = None) -> Card | None:
@@ -55,6 +62,12 @@ def card(gpu: Gpu | None = None) -> Card | None:
 def unseen() -> str | None:
     """Return why neither NVML nor nvidia-smi could look for GPUs, None where one could."""
     return nvidia.unseen()
+
+
+def unusable() -> str | None:
+    """Return that there is an NVIDIA GPU, where torch here is built for another maker's."""
+    there = _torch_is_for_others() and nvidia.gpus()
+    return torch_files.without("cuda", "CUDA", "an NVIDIA GPU") if there else None
 
 
 def installed() -> dict[str, object]:

@@ -117,6 +117,16 @@ class XpuDevice(StreamAccelerator):
     def __init__(self, index: int = 0):
         super().__init__(index)
         self.can_capture = hasattr(self.torch.xpu, self.graph_class)
+        if not getattr(self.torch.xpu.get_device_properties(self.torch_device), "has_fp64", True):
+            self.precisions = ("fp32", "bf16")  # torch scales the gradients of fp16 in float64
+
+    def free_memory_bytes(self) -> int:
+        """Return the device's memory that nobody holds; where it does not tell, what this process does not hold."""
+        try:
+            return super().free_memory_bytes()
+        except RuntimeError:  # of many cards, and of what is built into a processor, nobody knows
+            total = self.torch.xpu.get_device_properties(self.torch_device).total_memory
+            return total - self.torch.accelerator.memory_allocated(self.torch_device)
 
     def computes_bf16(self) -> bool:
         """Tell whether the GPU computes in bf16 itself."""
@@ -141,5 +151,8 @@ class XpuDevice(StreamAccelerator):
         return Gpu(facts.name, facts.total_memory, driver, str(facts.uuid) if getattr(facts, "uuid", None) else None)
 
     def energy_joules(self) -> float | None:
-        """Return the GPU's energy counter in joules, None where it has none, or where there are several cards."""
-        return intel.energy_joules()
+        """Return the GPU's energy counter in joules, None where it has none, or where there are several GPUs.
+
+        A card whose parts are GPUs of their own has one counter for all, which every process of a team would add.
+        """
+        return intel.energy_joules() if self.torch.xpu.device_count() == 1 else None

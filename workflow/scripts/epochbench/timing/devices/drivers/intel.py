@@ -24,8 +24,12 @@ SELECTOR = "ONEAPI_DEVICE_SELECTOR"
 @cache
 def gpus() -> tuple[Gpu, ...]:
     """Return the Intel GPUs that the kernel shows and ZE_AFFINITY_MASK does not hide, cards before what is built in."""
+    if not _selected():
+        return ()
+    # Of an empty mask Level Zero hides nothing.
+    masks = [name for name in VISIBLE if os.environ.get(name)]
     names = _names()
-    return chosen_by(VISIBLE, "no identity", [_gpu(folder, names) for folder in folders()]) if _selected() else ()
+    return chosen_by(masks, "no identity", [_gpu(folder, names) for folder in folders()])
 
 
 def unseen() -> str | None:
@@ -36,8 +40,10 @@ def unseen() -> str | None:
 
 def _selected() -> bool:
     """Tell whether oneAPI's own selector leaves a GPU: hiding cells for the CPU write one that leaves none."""
-    chosen = os.environ.get(SELECTOR, "").lower()
-    return not chosen or "gpu" in chosen or ":*" in chosen or chosen.rpartition(":")[2].replace(",", "").isdigit()
+    terms = [term.partition(":")[2] for term in os.environ.get(SELECTOR, "").lower().split(";") if term[:1] != "!"]
+    devices = [device for term in filter(None, terms) for device in term.split(",")]
+    # By kind, by number, or by the number of a part (0.1), of which any may be a star.
+    return not devices or any(device == "gpu" or device[:1] in set("*0123456789") for device in devices)
 
 
 def folders() -> list[Path]:

@@ -7,6 +7,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+import psutil
+
 from epochbench.timing.devices.drivers import nvidia_smi
 from epochbench.timing.record import Gpu, GpuState
 
@@ -115,9 +117,10 @@ def _name_of_part(pynvml, part, card) -> str:
 
 
 def _gpu(pynvml, handle, name: str) -> Gpu:
+    memory = told(pynvml, pynvml.nvmlDeviceGetMemoryInfo, handle)  # untold where it is the machine's own
     return Gpu(
         name=name,
-        memory_bytes=pynvml.nvmlDeviceGetMemoryInfo(handle).total,
+        memory_bytes=memory.total if memory else psutil.virtual_memory().total,
         driver=pynvml.nvmlSystemGetDriverVersion(),
         uuid=pynvml.nvmlDeviceGetUUID(handle),
     )

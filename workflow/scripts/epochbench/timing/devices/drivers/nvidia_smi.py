@@ -4,12 +4,15 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+import psutil
+
 from epochbench.timing.record import Gpu
 
 # A card can only be used through one of these: the driver's own, and that of Linux under Windows.
 DEVICE_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 COMMAND = ["nvidia-smi", "--query-gpu=uuid,memory.total,driver_version,name", "--format=csv,noheader,nounits"]
 NONE_THERE = "No devices were found"
+UNTOLD = "[N/A]"
 SECONDS = 60
 
 
@@ -30,6 +33,6 @@ def look() -> tuple[tuple[Gpu, ...], str | None]:
 
 
 def _gpu(line: str) -> Gpu:
-    """Return the card of a line of nvidia-smi's, whose memory is in MiB."""
+    """Return the card of a line of nvidia-smi's, whose memory is in MiB, and not told where it is the machine's own."""
     uuid, mebibytes, driver, name = line.split(", ", 3)
-    return Gpu(name, int(mebibytes) * 2**20, driver, uuid)
+    return Gpu(name, psutil.virtual_memory().total if mebibytes == UNTOLD else int(mebibytes) * 2**20, driver, uuid)
