@@ -59,7 +59,7 @@ def test_hidden_gpus_are_none(monkeypatch, hidden):
         ("echo No devices were found; exit 6", True, [], None),
         ("echo Driver/library version mismatch; exit 18", True, [], "Driver/library version mismatch"),
         ("exit 9", True, [], "status 9"),
-        ("echo GPU-aa, [N/A], 580.1, NVIDIA GB10", True, [], "invalid literal for int"),
+        ("echo GPU-aa, many, 580.1, NVIDIA H100", True, [], "invalid literal for int"),
         (None, True, [], "No such file"),
         (None, False, [], None),
         ("exit 9", False, [], None),
