@@ -13,6 +13,7 @@ import torch
 from unit.examples import record
 
 from epochbench.records import gates
+from epochbench.records.judges import arithmetic, clocks
 from epochbench.records.store import read_record
 from epochbench.timing import calibrate, evidence, measure, reference, step, stopwatch
 from epochbench.timing.cell import Cell
@@ -21,7 +22,7 @@ from epochbench.timing.devices.cpu import CpuDevice
 from epochbench.timing.load import load_split
 from epochbench.timing.machine.host import usable_cores
 from epochbench.timing.protocol import Protocol
-from epochbench.timing.record import FirstStep, GpuState, GpuWatch, Peaks, seal
+from epochbench.timing.record import FirstEpoch, FirstStep, GpuState, GpuWatch, Peaks, seal
 from epochbench.timing.run import run_cell
 from epochbench.timing.step import Step
 from epochbench.timing.task import Task
@@ -601,3 +602,37 @@ def test_every_gate_has_a_sentence_and_a_demand():
         assert gate.judge.__doc__.strip().endswith(".")
     for finding in gates.findings(record()):
         assert finding.sentence.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected", "honest", "without_the_last_step"),
+    [("fp32", 0.000602, 0.000422, 0.0087), ("tf32", 0.00146, 0.00158, 0.0088), ("bf16", 0.0028, 0.00333, 0.0093)],
+)
+def test_a_step_that_a_whole_epoch_leaves_out_is_noticed_in_any_precision(
+    manifest, precision, expected, honest, without_the_last_step
+):
+    """Fifty steps of 1,000 images as an H200 took them, and what the last of them moves the weights by."""
+    made = measured(manifest)
+    for deviation, passed in ((honest, True), (without_the_last_step, False)):
+        epoch = FirstEpoch(50, 0.0, deviation, 0.0, expected)
+        evidence = replace(made.evidence, first_epoch=epoch, tf32_allowed=None)
+        cell = replace(made.cell, precision=precision, batch_size=1000)
+        assert arithmetic._whole_epoch(replace(made, evidence=evidence, cell=cell))[0] is passed
+
+
+def test_a_loss_that_is_right_by_luck_leaves_the_next_ones_room():
+    right = torch.full((3, 4), 2.0, dtype=torch.float64)
+    found = right + torch.tensor([[0.1] * 4, [0.0] * 4, [-0.02] * 4])
+    assert reference._means_off(found, right) == pytest.approx([0.05, 0.05, 0.05])
+    spread = right + torch.tensor([[0.4, -0.4, 0.4, -0.4]] * 3)
+    assert reference._means_off(spread, right) == pytest.approx([0.1] * 3)
+
+
+@pytest.mark.parametrize(
+    ("walls", "late", "passed"), [(0.05, 0.0009, True), (0.05, 0.01, False), (0.0015, 0.0009, None)]
+)
+def test_results_that_come_late_are_told_from_a_slow_question(manifest, walls, late, passed):
+    made = measured(manifest)
+    timing = replace(made.timing, epoch_seconds=[walls] * 10, event_seconds=None)
+    evidence = replace(made.evidence, late_seconds=late, outer_seconds=10 * walls, between_seconds=0.0)
+    assert clocks.synchronised(replace(made, timing=timing, evidence=evidence))[0] is passed

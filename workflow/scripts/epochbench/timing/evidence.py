@@ -63,11 +63,12 @@ def first_epoch(task: Task, losses: list[float], update: torch.Tensor) -> FirstE
     means = [float(of_images.nanmean()) for of_images in right.losses]
     off = [abs(loss - mean) / mean for loss, mean in zip(losses, means, strict=False)]
     known = len(losses) == steps and all(map(math.isfinite, off))
+    worst = max(range(len(off)), key=lambda step: off[step] / rounded.losses[step]) if known else 0
     return FirstEpoch(
         steps=len(losses),
-        loss_deviation=max(off) if known else None,
+        loss_deviation=off[worst] if known else None,
         update_deviation=finite(right.distance(0, update)),
-        expected_loss_deviation=finite(max(rounded.losses)),
+        expected_loss_deviation=finite(rounded.losses[worst]),
         expected_update_deviation=finite(rounded.updates[0]),
     )
 

@@ -232,9 +232,9 @@ class FirstStep:
 class FirstEpoch:
     """How far a whole epoch from the first weights is from float64, taken by the very function that is timed.
 
-    `loss_deviation` is the largest of a batch's mean loss, `update_deviation` that of the weights' change in all; what
-    is expected is the deviation of torch's own epoch on the CPU, rounded as the cell's precision rounds. All are
-    relative, and None is not a number.
+    `loss_deviation` is that of a batch's mean loss, in the step in which it exceeds most what is expected of it,
+    `update_deviation` that of the weights' change in all; what is expected is the deviation of torch's own epoch on the
+    CPU, rounded as the cell's precision rounds. All are relative, and None is not a number.
     """
 
     steps: int

@@ -48,7 +48,8 @@ class Steps:
 class Expected:
     """How far each of the first steps may be expected to be from float64, relatively.
 
-    `losses` is the root mean square over single images, over their mean loss: a batch's mean loss is off by no more.
+    `losses` is the root mean square over single images, over their mean loss: a batch's mean loss is off by no more. Of
+    a whole epoch it is what the mean losses are off by.
     """
 
     losses: list[float]
@@ -107,13 +108,26 @@ def expected(task: Task, reference: Steps, precision: str, whole: bool = False) 
         stored = safetensors.torch.load(kept.read_bytes())
         return Expected(stored["losses"].tolist(), stored["updates"].tolist())
     rounded = _computed(task, steps, torch.float32, precision, whole)
-    off = [
-        ((mine - right)[~right.isnan()].square().mean().sqrt() / right.nanmean()).item()
-        for mine, right in zip(rounded.losses, reference.losses, strict=True)
-    ]
+    off = (_means_off if whole else _images_off)(rounded.losses, reference.losses)
     moved = [reference.distance(step, update) for step, update in enumerate(rounded.updates)]
     _keep(kept, {"losses": torch.tensor(off, dtype=torch.float64), "updates": torch.tensor(moved, dtype=torch.float64)})
     return Expected(off, moved)
+
+
+def _images_off(found: torch.Tensor, right: torch.Tensor) -> list[float]:
+    """Return the root mean square over single images of what a step's losses [steps, batch] are off by, relatively."""
+    return ((found - right).square().nanmean(dim=1).sqrt() / right.nanmean(dim=1)).tolist()
+
+
+def _means_off(found: torch.Tensor, right: torch.Tensor) -> list[float]:
+    """Return what each step's mean loss may be off by, relatively: what it, or one before it, is.
+
+    Weights that rounding leads astray do not come back. One mean may be right by luck: it counts for no less than what
+    single images are off by, were they independent.
+    """
+    means = (found.nanmean(dim=1) / right.nanmean(dim=1) - 1).abs().cummax(dim=0).values
+    alone = torch.tensor(_images_off(found, right)) / (~right.isnan()).sum(dim=1).sqrt()
+    return torch.maximum(means, alone).tolist()
 
 
 def distance(update: torch.Tensor, right: torch.Tensor, scale: torch.Tensor | None = None) -> float:

@@ -13,6 +13,9 @@ from epochbench.timing.record import FirstStep, Record
 # Another library sums in another order, or by another algorithm (Winograd, FFT): on an H100 lenet's and ResNet-18's
 # updates in fp32, TF32 and bf16 were off by 0.8 to 1.5 times what is expected, and losses by 3 times.
 ROUNDING_FACTOR = 10
+# Over a whole epoch luck evens out: updates of 50 steps by JAX and Keras were off by 0.5 to 1.3 times what is expected, in
+# every precision. An epoch in bf16 that leaves out its last step is off by 3.1 times as much, one in TF32 by 6.
+EPOCH_FACTOR = 2.5
 # A maximum or ReLU that rounding decides the other way changes a part of one image's gradient. In 150 batches it did so
 # four times: an update was off by 0.18 over the batch size at most, but for one by 0.47 a step later.
 FLIP_SHARE_OF_AN_IMAGE = 0.5
@@ -56,7 +59,8 @@ def same_arithmetic(record: Record) -> Verdict:
 def _whole_epoch(record: Record) -> Verdict | None:
     """Judge an epoch by the function that is timed; None where rounding alone leaves nothing to compare."""
     epoch = record.evidence.first_epoch
-    tolerance = _bounds(epoch.expected_loss_deviation, epoch.expected_update_deviation, record.cell.batch_size)
+    expected = epoch.expected_loss_deviation, epoch.expected_update_deviation
+    tolerance = _bounds(*expected, record.cell.batch_size, EPOCH_FACTOR)
     if tolerance == _Tolerance(None, None):
         return None
     passed = _agrees((epoch.loss_deviation, epoch.update_deviation), tolerance)
@@ -98,11 +102,13 @@ def _tolerance(step: FirstStep, batch_size: int) -> _Tolerance:
     return _bounds(step.expected_loss_deviation, step.expected_update_deviation, batch_size)
 
 
-def _bounds(loss: float | None, update: float | None, batch_size: int) -> _Tolerance:
+def _bounds(
+    loss: float | None, update: float | None, batch_size: int, update_factor: float = ROUNDING_FACTOR
+) -> _Tolerance:
     bound = None if loss is None else ROUNDING_FACTOR * loss + FLIP_IN_LOSS / batch_size + LOSS_RESOLUTION
     if update is None or 2 * update > MAX_UPDATE_DEVIATION:
         return _Tolerance(bound, None)
-    return _Tolerance(bound, min(MAX_UPDATE_DEVIATION, ROUNDING_FACTOR * update + FLIP_SHARE_OF_AN_IMAGE / batch_size))
+    return _Tolerance(bound, min(MAX_UPDATE_DEVIATION, update_factor * update + FLIP_SHARE_OF_AN_IMAGE / batch_size))
 
 
 def _agrees(found: tuple[float | None, float | None], tolerance: _Tolerance) -> bool:

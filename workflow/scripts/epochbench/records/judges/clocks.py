@@ -8,6 +8,8 @@ from epochbench.timing.record import Record
 MAX_CLOCK_DISAGREEMENT = 0.05
 # A timer and a synchronisation cost microseconds; over epochs shorter than this they are no longer 5 percent.
 CLOCK_RESOLUTION_SECONDS = 2e-4
+# Asking a device for results that are there already takes as long; epochs not much longer cannot be judged by it.
+LATE_RESOLUTION_SECONDS = 1e-3
 # Starting a clock and reading the last loss, between two epochs: 20 to 90 microseconds on an H100.
 BETWEEN_EPOCHS_SECONDS = 1e-4
 # Before version 3 the time between epochs was not measured, and was guessed to be this.
@@ -31,12 +33,14 @@ def synchronised(record: Record) -> Verdict:
     each = GUESSED_BETWEEN_SECONDS if between is None else BETWEEN_EPOCHS_SECONDS
     took = outer - (between or 0.0)
     late = record.evidence.late_seconds
-    if late is not None and late > MAX_CLOCK_DISAGREEMENT * statistics.median(walls) + CLOCK_RESOLUTION_SECONDS:
+    if late is not None and late > MAX_CLOCK_DISAGREEMENT * statistics.median(walls) + LATE_RESOLUTION_SECONDS:
         return False, f"The results of an epoch came {late:.2g} s after its clock had stopped: it was not waited for."
     if not _agree(sum(walls), took, CLOCK_RESOLUTION_SECONDS + each * len(walls), of=outer):
         return False, f"The epochs add up to {sum(walls):.4g} s, but took {took:.4g} s."
     if record.timing.event_seconds is None:
         said = f"The epochs add up to the {took:.4g} s they took"
+        if late is not None and statistics.median(walls) < 2 * LATE_RESOLUTION_SECONDS:
+            return None, f"{said}; whether results were there then cannot be judged of epochs as short as these."
         if record.machine.gpu is None or late is not None:
             return True, f"{said}."
         return None, f"{said}; the device's own clock cannot be judged, since it has no events."

@@ -17,8 +17,9 @@ from epochbench.timing.machine import host
 from epochbench.timing.machine.watch import Watching
 from epochbench.timing.record import Gpu, GpuState
 
-# How often a settled device is asked for its results, to know how long that takes.
-LOOKS = 9
+# How often a settled device is asked for its results, to know how long that takes, and after which pause: a host that
+# has just waited, as at the end of an epoch, takes longer.
+LOOKS, PAUSE_SECONDS = 9, 0.02
 
 
 class Trainer:
@@ -145,7 +146,11 @@ class TrainerDevice(Device):
     def settle(self) -> None:
         """Note how long it takes to ask for results that are there already."""
         self.trainer.synchronize()
-        self.usual_seconds = statistics.median(_seconds(self.trainer.peek) for _ in range(LOOKS))
+        self.usual_seconds = statistics.median(self._look_after_a_pause() for _ in range(LOOKS))
+
+    def _look_after_a_pause(self) -> float:
+        time.sleep(PAUSE_SECONDS)
+        return _seconds(self.trainer.peek)
 
     def start(self) -> None:
         """Start the stopwatch once the device has nothing left to do."""
