@@ -18,6 +18,7 @@ from support import REPOSITORY
 from epochbench.errors import BenchmarkError
 from epochbench.records import gates
 from epochbench.records.judges.card import full_clock
+from epochbench.sheets import read_cells
 from epochbench.timing import calibrate, devices, stack, step
 from epochbench.timing.cell import COLUMNS, Cell
 from epochbench.timing.devices import cpu
@@ -202,7 +203,6 @@ LEFT_OUT = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_default_sheet_adapts_to_what_a_kind_lacks(kind, place):
-    from epochbench.sheets import read_cells
 
     place.see(kind)
     cells = [cell for cell in read_cells(REPOSITORY / "config" / "cells.tsv") if cell.device == "gpu"]
@@ -459,6 +459,17 @@ def test_the_cpu_ladder_leaves_out_what_the_system_lacks(monkeypatch):
     monkeypatch.setattr(cpu.torch_files, "lacks_onednn", lambda: True)
     assert "setting of glibc" in devices.lacking(tuned)
     assert "without oneDNN" in devices.lacking(onednn)
+
+
+def test_without_glibc_a_row_keeps_what_it_has_beside_tuned(monkeypatch):
+    cells = read_cells(REPOSITORY / "config" / "cells.tsv")
+    assert cpu.as_this_system_has(cells) == cells
+    monkeypatch.setattr(cpu.platform, "libc_ver", lambda: ("", ""))
+    found = {cell.cell: cell for cell in cpu.as_this_system_has(cells)}
+    assert list(found) == [cell.cell for cell in cells]
+    still_tuned = {name for name, cell in found.items() if cell.allocator == "tuned"}
+    assert still_tuned == {"cpu-allocator"}  # without it, it is the reference
+    assert found["cpu-pool-first"] == Cell("cpu-pool-first", "cpu", memory_format="channels_last", layers="pool_first")
 
 
 def test_the_tables_of_the_documentation_are_what_the_kinds_declare():

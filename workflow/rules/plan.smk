@@ -25,6 +25,7 @@ from epochbench.timing.devices import (
     unseen,
     unusable,
 )
+from epochbench.timing.devices.cpu import as_this_system_has
 from epochbench.timing.frameworks import TORCH, environments
 
 try:
@@ -86,6 +87,12 @@ def announce_once():
 def runs_here():
     """Tell whether jobs run on this machine, rather than being handed to a cluster."""
     return workflow.is_main_process and workflow.local_exec
+
+
+# The sheet as it is, beside the cells as this system has them.
+ASKED = dict(CELLS)
+if runs_here() and config["devices"]["settings"] == "auto":
+    CELLS = {cell.cell: cell for cell in as_this_system_has(CELLS.values())}
 
 
 def gpu_cells_planned():
@@ -256,7 +263,16 @@ def notes_on_devices(wildcards=None):
         for why, names in skipped.items()
         if why
     ]
-    return [*left_out, *notes_on_gpu()]
+    changed = [cell.cell for cell in planned_cells() if cell != ASKED[cell.cell]]
+    without = (
+        [
+            f"{', '.join(changed)} {'has' if len(changed) == 1 else 'have'} allocator system instead of tuned, "
+            "a setting of glibc, which this system does not have."
+        ]
+        if changed
+        else []
+    )
+    return [*left_out, *without, *notes_on_gpu()]
 
 
 def notes_on_gpu():

@@ -13,8 +13,8 @@ from epochbench.timing.record import FirstStep, Record
 # Another library sums in another order, or by another algorithm (Winograd, FFT): on an H100 lenet's and ResNet-18's
 # updates in fp32, TF32 and bf16 were off by 0.8 to 1.5 times what is expected, and losses by 3 times.
 ROUNDING_FACTOR = 10
-# Over a whole epoch luck evens out: updates of 50 steps by JAX and Keras were off by 0.5 to 1.3 times what is expected, in
-# every precision. An epoch in bf16 that leaves out its last step is off by 3.1 times as much, one in TF32 by 6.
+# Over a whole epoch luck evens out: updates of 50 steps by JAX and Keras were off by 0.5 to 1.3 times what is expected,
+# in every precision. An epoch in bf16 that leaves out its last step is off by 3.1 times as much, one in TF32 by 6.
 EPOCH_FACTOR = 2.5
 # A maximum or ReLU that rounding decides the other way changes a part of one image's gradient. In 150 batches it did so
 # four times: an update was off by 0.18 over the batch size at most, but for one by 0.47 a step later.

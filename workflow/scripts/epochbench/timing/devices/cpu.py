@@ -2,7 +2,8 @@
 
 import platform
 import time
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
+from dataclasses import replace
 
 from epochbench.errors import BenchmarkError
 from epochbench.timing.cell import Cell
@@ -32,6 +33,24 @@ def lacks(cell: Cell, flags: frozenset[str] | None = None) -> str | None:
     if cell.memory_format == "onednn" and torch_files.lacks_onednn():
         return "torch here is built without oneDNN"
     return None
+
+
+def as_this_system_has(cells: Iterable[Cell]) -> list[Cell]:
+    """Return a sheet's cells as this system can have them, in their order.
+
+    Without glibc a row that asks for `tuned` and more keeps what it has beside, with the allocator as it comes. One that
+    would then be a row that there is already stays as it is, and cannot be run.
+    """
+    cells = list(cells)
+    if platform.libc_ver()[0] == "glibc":
+        return cells
+    there = {replace(cell, cell="") for cell in cells}
+    found = []
+    for cell in cells:
+        plain = replace(cell, allocator="system")
+        found.append(cell if replace(plain, cell="") in there else plain)
+        there.add(replace(found[-1], cell=""))
+    return found
 
 
 def prepare(environment: MutableMapping[str, str]) -> None:
