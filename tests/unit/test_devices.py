@@ -203,7 +203,6 @@ LEFT_OUT = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_default_sheet_adapts_to_what_a_kind_lacks(kind, place):
-
     place.see(kind)
     cells = [cell for cell in read_cells(REPOSITORY / "config" / "cells.tsv") if cell.device == "gpu"]
     assert {cell.cell for cell in cells if devices.lacking(cell)} == LEFT_OUT[kind]

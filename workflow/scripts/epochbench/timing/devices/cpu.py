@@ -38,8 +38,8 @@ def lacks(cell: Cell, flags: frozenset[str] | None = None) -> str | None:
 def as_this_system_has(cells: Iterable[Cell]) -> list[Cell]:
     """Return a sheet's cells as this system can have them, in their order.
 
-    Without glibc a row that asks for `tuned` and more keeps what it has beside, with the allocator as it comes. One that
-    would then be a row that there is already stays as it is, and cannot be run.
+    Without glibc a row that asks for `tuned` and more keeps what it has beside, with the allocator as it comes. One
+    that would then be a row that there is already stays as it is, and cannot be run.
     """
     cells = list(cells)
     if platform.libc_ver()[0] == "glibc":
