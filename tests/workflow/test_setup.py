@@ -38,7 +38,9 @@ def setup(folder, requirements, python=sys.executable, **environment):
 def unconfigured(**environment):
     """This environment without what it says of package indexes."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
-    return kept | {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"} | environment
+    # uv's cache knows a file by its address, and a server's port may be one of an earlier test's.
+    settings = {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "UV_NO_CACHE": "1"}
+    return kept | settings | environment
 
 
 def complaint(outcome):
