@@ -57,6 +57,14 @@ class Protocol:
         share = min(1.0, batch_size / PUBLISHED_BATCH)
         return self.learning_rate * {"linear": share, "square_root": math.sqrt(share), "none": 1.0}[self.rate_scaling]
 
+    def warmup_batches(self, batches: int, uneven: bool) -> list[int]:
+        """Return the numbers of the batches that the first steps are taken on; `uneven` tells of a smaller last one.
+
+        Every batch shape is seen, so that nothing is compiled later.
+        """
+        chosen = [step % batches for step in range(max(1, self.warmup_steps))]
+        return [*chosen, batches - 1] if uneven else chosen
+
     @property
     def is_plain_sgd(self) -> bool:
         """Tell whether the weights are updated as published but for the rates, which is all that kernels by hand do."""

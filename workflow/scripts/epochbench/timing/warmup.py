@@ -28,12 +28,9 @@ class Warmup:
 
 
 def warm_up(task: Task, step: Step, network: nn.Module, batches: Batches, device: Device) -> Warmup:
-    """Take the first steps, each timed by itself; every batch shape is seen, so nothing is compiled later."""
-    count = max(1, task.protocol.warmup_steps)
-    chosen = [index % len(batches) for index in range(count)]
-    if len(batches[-1][1]) != len(batches[0][1]):
-        chosen.append(len(batches) - 1)
-    checked = evidence.steps_to_check(task.cell.batch_size, count, count_parameters(network))
+    """Take the first steps, each timed by itself."""
+    chosen = task.protocol.warmup_batches(len(batches), len(batches[-1][1]) != len(batches[0][1]))
+    checked = evidence.steps_to_check(task.cell.batch_size, task.protocol.warmup_steps, count_parameters(network))
     checked = min(len(batches), checked)
     before = reference.weights(network)
     seconds, losses, updates = [], [], []

@@ -8,6 +8,15 @@ from epochbench.timing.machine.watch import Watching, watched
 from epochbench.timing.record import Gpu, GpuState
 
 
+def drivers_and_limits(driver: ModuleType, gpus: Collection[Gpu]) -> dict[str, object]:
+    """Return the versions of cards' drivers, and their power limits, which decide a timing on them."""
+    states = [driver.gpu_state(gpu.uuid) for gpu in gpus]
+    return {
+        "drivers": [gpu.driver or "unknown" for gpu in gpus],
+        "power limits": [state.power_limit_watts if state else None for state in states],
+    }
+
+
 class Card:
     """A card, and the module of drivers/ that asks its driver; `own` are the processes there that are ours.
 

@@ -9,7 +9,7 @@ from importlib import metadata
 from epochbench.errors import BenchmarkError
 from epochbench.timing.cell import Cell
 from epochbench.timing.device import Facts
-from epochbench.timing.devices._card import Card
+from epochbench.timing.devices._card import Card, drivers_and_limits
 from epochbench.timing.devices._torch_cuda import TorchCuda
 from epochbench.timing.devices.drivers import cuda, nvidia
 from epochbench.timing.machine import torch_files
@@ -73,14 +73,7 @@ def unusable() -> str | None:
 def installed() -> dict[str, object]:
     """Return the cards' drivers and power limits, and the versions of CUDA's packages."""
     cards = find()
-    if not cards:
-        return {}
-    states = [nvidia.gpu_state(gpu.uuid) for gpu in cards]
-    return {
-        "drivers": [gpu.driver or "unknown" for gpu in cards],
-        "power limits": [state.power_limit_watts if state else None for state in states],
-        "packages": _packages(),
-    }
+    return drivers_and_limits(nvidia, cards) | {"packages": _packages()} if cards else {}
 
 
 @cache

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from epochbench.errors import BenchmarkError
 from epochbench.timing.cell import Cell
 from epochbench.timing.device import Facts
+from epochbench.timing.devices._card import drivers_and_limits
 from epochbench.timing.devices._torch_cuda import TorchCuda
 from epochbench.timing.devices.drivers import amd
 from epochbench.timing.machine import torch_files
@@ -67,14 +68,7 @@ def built_for(torch: "torch") -> bool:
 def installed() -> dict[str, object]:
     """Return the cards' drivers and power limits, and the version of ROCm that torch is built for."""
     cards = find()
-    if not cards:
-        return {}
-    states = [amd.gpu_state(gpu.uuid) for gpu in cards]
-    return {
-        "drivers": [gpu.driver or "unknown" for gpu in cards],
-        "power limits": [state.power_limit_watts if state else None for state in states],
-        "ROCm": torch_files.built_for("hip"),
-    }
+    return drivers_and_limits(amd, cards) | {"ROCm": torch_files.built_for("hip")} if cards else {}
 
 
 def prepare(environment: MutableMapping[str, str]) -> None:

@@ -121,11 +121,12 @@ def _measure(task: Task, client: Client, folder: Path, console: TextIO | None) -
 
 def _warm_up(task: Task, client: Client, network: nn.Module, first: Path, batches: int) -> Warmup:
     """Have the first steps taken; the weights' change over the first few is what comes back in files."""
-    count = max(1, task.protocol.warmup_steps)
-    checked = min(batches, evidence.steps_to_check(task.cell.batch_size, count, count_parameters(network)))
+    steps = evidence.steps_to_check(task.cell.batch_size, task.protocol.warmup_steps, count_parameters(network))
+    checked = min(batches, steps)
     told = client.ask("warm_up", weights=str(first), checked=checked, folder=str(first.parent))
     files = [first.parent / f"step-{number}.safetensors" for number in range(1, checked + 1)]
-    updates = [_vector(network, file) - _vector(network, first) for file in files]
+    before = _vector(network, first)
+    updates = [_vector(network, file) - before for file in files]
     return Warmup(told["seconds"], told["losses"], updates)
 
 

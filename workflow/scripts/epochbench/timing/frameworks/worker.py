@@ -76,12 +76,8 @@ class Session:
     def warm_up(self, weights: str, checked: int, folder: str) -> dict:
         """Take the first steps from some weights, each timed by itself; keep the weights after the first few."""
         self._begin(weights)
-        count = max(1, self.task.protocol.warmup_steps)
-        chosen = [number % len(self.sizes) for number in range(count)]
-        if self.sizes[-1] != self.sizes[0]:
-            chosen.append(len(self.sizes) - 1)
         seconds, losses = [], []
-        for number in chosen:
+        for number in self.task.protocol.warmup_batches(len(self.sizes), self.sizes[-1] != self.sizes[0]):
             self.device.start()
             loss = self.step.take(number, self.sizes[number])
             seconds.append(self.device.stop().wall_seconds)
