@@ -51,6 +51,9 @@ def test_a_graph_launches_a_step_at_once():
     slow = replace(PEAKS, launches_per_second=1e3)
     assert limit(CELL, BASE.dataset, 50_000, slow).bound_by == "launches"
     assert limit(replace(CELL, execution="cuda_graph"), BASE.dataset, 50_000, slow).bound_by != "launches"
+    compiled = replace(CELL, execution="compile")
+    assert limit(compiled, BASE.dataset, 50_000, slow).bound_by == "launches"  # torch's goes on kernel by kernel
+    assert limit(replace(compiled, framework="jax"), BASE.dataset, 50_000, slow).bound_by != "launches"
 
 
 def test_half_precision_moves_half_the_bytes_of_every_value_and_all_of_the_indices():

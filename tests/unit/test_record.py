@@ -10,7 +10,7 @@ from unit.examples import assert_described, record
 from epochbench.errors import BenchmarkError
 from epochbench.files import write_bytes
 from epochbench.records.store import read_record, schema, write_record
-from epochbench.timing.record import Record, checksum
+from epochbench.timing.record import FirstEpoch, Record, checksum
 
 
 def test_what_is_written_is_read_again(tmp_path):
@@ -141,6 +141,19 @@ def test_a_record_of_version_2_from_an_h100_is_read_whole():
     assert (found.protocol.optimizer, found.protocol.weight_decay, found.until_accuracy) == ("sgd", 0, None)
     assert (found.evidence.first_steps, found.evidence.train_loss, found.conditions.gpu_watch) == ([], None, None)
     assert (found.cell.framework, found.evidence.first_epoch, found.evidence.late_seconds) == ("torch", None, None)
+
+
+@pytest.mark.fault("broken records", "survived")
+def test_a_record_of_version_6_does_not_say_what_of_its_last_step_there_was(tmp_path):
+    path, made = tmp_path / "run-1.json", record()
+    epoch = FirstEpoch(50, 1e-5, 6e-4, 1e-6, 5e-4, last_step_share=1.0, expected_last_step_deviation=0.01)
+    made = dataclasses.replace(made, evidence=dataclasses.replace(made.evidence, first_epoch=epoch))
+    document = json.loads(json.dumps(dataclasses.asdict(made))) | {"schema_version": 6}
+    for name in ("last_step_share", "expected_last_step_deviation"):
+        del document["evidence"]["first_epoch"][name]
+    path.write_text(json.dumps(document))
+    unknown = dataclasses.replace(epoch, last_step_share=None, expected_last_step_deviation=None)
+    assert read_record(path).evidence.first_epoch == unknown
 
 
 @pytest.mark.fault("broken records", "refused")

@@ -102,5 +102,11 @@ def _from_version_5(old: dict) -> dict:
     return old | {"schema_version": 6, "evidence": old["evidence"] | {"first_epoch": None, "late_seconds": None}}
 
 
+def _from_version_6(old: dict) -> dict:
+    epoch, unknown = old["evidence"]["first_epoch"], {"last_step_share": None, "expected_last_step_deviation": None}
+    evidence = old["evidence"] | {"first_epoch": epoch and epoch | unknown}
+    return old | {"schema_version": 7, "evidence": evidence}
+
+
 # From version 1 to 2, from 2 to 3, and so on.
-STEPS = (_from_version_1, _from_version_2, _from_version_3, _from_version_4, _from_version_5)
+STEPS = (_from_version_1, _from_version_2, _from_version_3, _from_version_4, _from_version_5, _from_version_6)

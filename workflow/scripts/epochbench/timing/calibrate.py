@@ -8,6 +8,7 @@ import torch
 from epochbench.timing.cell import Cell
 from epochbench.timing.device import Device, autocast_type
 from epochbench.timing.floors import highest, limit_of
+from epochbench.timing.frameworks import TORCH
 from epochbench.timing.load import dataset_of
 from epochbench.timing.network import examined
 from epochbench.timing.quiet import is_held_back
@@ -146,7 +147,11 @@ def _team_peaks(team: Team, peaks: Peaks) -> Peaks:
 
 
 def _launches(cell: Cell, steps: float, operators: int) -> float:
-    """Return what the host hands to the device in an epoch: one graph of all steps, one a step, or every operator."""
+    """Return what the host hands to the device in an epoch: one graph of all steps, one a step, or every operator.
+
+    Where another framework compiles a step, that is one program, whatever it launches by itself.
+    """
     if cell.execution == "epoch_graph":
         return 1
-    return steps if cell.captures_graph else steps * operators
+    in_one = cell.captures_graph or (cell.framework != TORCH and cell.execution == "compile")
+    return steps if in_one else steps * operators

@@ -67,9 +67,11 @@ def first_epoch(task: Task, losses: list[float], update: torch.Tensor) -> FirstE
     return FirstEpoch(
         steps=len(losses),
         loss_deviation=off[worst] if known else None,
-        update_deviation=finite(right.distance(0, update)),
+        update_deviation=finite(right.distance(-1, update)),
         expected_loss_deviation=finite(rounded.losses[worst]),
-        expected_update_deviation=finite(rounded.updates[0]),
+        expected_update_deviation=finite(rounded.updates[-1]),
+        last_step_share=finite(right.last_step(update)),
+        expected_last_step_deviation=finite(rounded.last_step),
     )
 
 

@@ -9,7 +9,7 @@ from epochbench.documents import to_dict
 from epochbench.timing.cell import Cell
 from epochbench.timing.protocol import Protocol
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 # The counted FLOP over the measured peak bound any epoch; the peak itself is known to about this.
 PEAK_UNCERTAINTY = 1.05
 
@@ -235,6 +235,9 @@ class FirstEpoch:
     `loss_deviation` is that of a batch's mean loss, in the step in which it exceeds most what is expected of it,
     `update_deviation` that of the weights' change in all; what is expected is the deviation of torch's own epoch on the
     CPU, rounded as the cell's precision rounds. All are relative, and None is not a number.
+
+    `last_step_share` is how much of what the last step moves is in the weights: all of it is 1. Before version 7 it is
+    unknown (None).
     """
 
     steps: int
@@ -242,6 +245,8 @@ class FirstEpoch:
     update_deviation: float | None
     expected_loss_deviation: float | None
     expected_update_deviation: float | None
+    last_step_share: float | None = None
+    expected_last_step_deviation: float | None = None
 
 
 @dataclass(frozen=True)
