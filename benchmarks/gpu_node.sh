@@ -5,13 +5,14 @@
 #
 # WHEELS is a folder of wheels of whatever the node lacks (pip download -r requirements.txt -d WHEELS elsewhere; leave out
 # what the node has); they go into a temporary folder, not into its Python. The default sheet is timed on the full-size
-# synthetic stand-in, then the sweep and the networks with one run a cell, and last the real images of ARCHIVE.
+# synthetic stand-in, then the sweep, the networks and the frameworks that the node has with one run a cell, and last the
+# real images of ARCHIVE.
 # Each of these parts ends in OUT/NAME.zip (an export), OUT/NAME.html (its page) and OUT/NAME.json (its summary). Before
 # them come the tests that need a GPU; what they print is in OUT/tests.txt.
-# PARTS="tests default sweep models real" chooses; TIMING replaces the timing keys (TIMING='{runs: 1}'); SNAKEMAKE_OPTIONS goes to every part.
+# PARTS="tests default sweep models frameworks real" chooses; TIMING replaces the timing keys (TIMING='{runs: 1}'); SNAKEMAKE_OPTIONS goes to every part.
 # A part that is interrupted goes on where it stopped when the script is called again.
 set -euo pipefail
-[ $# = 2 ] || [ $# = 4 ] || { sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# = 2 ] || [ $# = 4 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 2; }
 [ $# = 2 ] || [ -r "$3" ] || { echo "$3: no such archive" >&2; exit 2; }
 wheels=$(realpath "$1")
 archive=$(realpath "${3:-.}")
@@ -49,12 +50,13 @@ tests() {
     ! grep -qE '[0-9]+ skipped' "$out/tests.txt" || failed+=("tests (skipped)")
 }
 
-for name in ${PARTS:-tests default sweep models real}; do
+for name in ${PARTS:-tests default sweep models frameworks real}; do
     case $name in
     tests) tests ;;
     default) part default "{source: synthetic}" config/cells.tsv "${TIMING:-{\}}" ;;
     sweep) part sweep "{source: synthetic}" config/sweep.tsv "${TIMING:-{runs: 1\}}" ;;
     models) part models "{source: synthetic}" config/models.tsv "${TIMING:-{runs: 1\}}" ;;
+    frameworks) part frameworks "{source: synthetic}" config/frameworks.tsv "${TIMING:-{runs: 1\}}" ;;
     real) [ $# = 2 ] || part real "{archive: '$archive', sha256: $4}" config/cells.tsv "${TIMING:-{runs: 1\}}" ;;
     esac
 done

@@ -33,9 +33,10 @@ def block_timer(cell, threads: int, folder: str):
     from epochbench.timing.network import build_network
     from epochbench.timing.protocol import Protocol
     from epochbench.timing.step import build_step
-    from epochbench.timing.stopwatch import time_epoch, warm_up
+    from epochbench.timing.stopwatch import time_epoch
     from epochbench.timing.task import Task
     from epochbench.timing.team import Solo
+    from epochbench.timing.warmup import warm_up
 
     task = Task(cell, 1, Protocol(), folder + "/manifest.json", threads)
     device = open_device(cell)

@@ -3,6 +3,7 @@
 import ast
 import graphlib
 import hashlib
+import importlib.util
 import itertools
 import json
 import os
@@ -72,6 +73,24 @@ def test_no_module_imports_upwards():
         if name and FLOOR_OF[other.split(".")[0]] > FLOOR_OF[name.split(".")[0]]
     ]
     assert climbs == []
+
+
+def _needed(source):
+    """Yield the names that a script needs of our modules, in what it runs in other processes too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "epochbench":
+            yield from ((node.module, alias.name) for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            lines = (line for line in node.value.splitlines() if line.startswith("from epochbench"))
+            yield from (need for line in lines for need in _needed(line))
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "benchmarks").rglob("*.py")), ids=lambda path: path.stem)
+def test_what_a_benchmark_imports_is_there(path):
+    """They are run by hand, seldom, and some only where a GPU is lent."""
+    for module, name in _needed(path.read_text()):
+        found = importlib.import_module(module)
+        assert hasattr(found, name) or importlib.util.find_spec(f"{module}.{name}"), f"{module} has no {name}"
 
 
 def test_no_module_has_the_name_of_one_of_the_standard_librarys():
