@@ -3,10 +3,11 @@
 # A fresh machine needs Python >= 3.11 and a package index; to use an environment of your own: make run VENV=
 VENV ?= .venv
 PYTHON ?= python3
-# An index with other builds of torch, such as those without CUDA; README says what is then not checked.
-TORCH_INDEX ?=
 BIN := $(if $(VENV),$(VENV)/bin/,)
 READY := $(if $(VENV),$(VENV)/.ready,)
+# An index with other builds of torch, such as those without CUDA; README says what is then not checked. A set-up keeps
+# the one that it was made from, or begun from, when the pins have changed.
+TORCH_INDEX ?= $(if $(VENV),$(shell cat $(READY) $(VENV)/.unfinished 2>/dev/null))
 # What is set up stays, so that another torch is not taken in silence.
 ifneq ($(and $(TORCH_INDEX),$(wildcard $(READY))),)
 ifneq ($(shell cat $(READY)),$(TORCH_INDEX))

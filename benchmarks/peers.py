@@ -1,11 +1,12 @@
 """Would another framework train the same epoch faster here, and do our cells time it as a script of its own does?
 
-The cells of config/frameworks.tsv whose framework and device are here, fresh processes that take turns, on the same
-full-size stand-in. Beside those that do what one of the plain scripts in peers/ does, that script runs in turn, in the
+The cells of config/frameworks.tsv whose framework and device are here, fresh processes in a shuffled order, on the same
+full-size stand-in. Beside those that do what one of the plain scripts in peers/ does, that script runs too, in the
 same interpreter: without our harness, gates or process.
 
-Bars: a cell within 3 % of its plain script; the best fp32 cell of torch at least 1.15 times as fast as the best of
-every other framework with the same allocator, or this says who is faster; the losses of the first 50 steps within 1e-4.
+Bars: a cell within 3 % of its plain script, of which each round is one ratio, and the interval is Student's on their
+logarithms; the best fp32 cell of torch at least 1.15 times as fast as the best of every other framework with the same
+allocator, or this says who is faster; the losses of the first 50 steps within 1e-4.
 
 Usage: python benchmarks/peers.py [--rounds N] [--device cpu|gpu] [--images N] [CELL ...]
 """
@@ -13,6 +14,7 @@ Usage: python benchmarks/peers.py [--rounds N] [--device cpu|gpu] [--images N] [
 import argparse
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from pathlib import Path
 
 from ladder import PACKAGE, REPOSITORY, RUN, deviation, python
 
+SHEET = REPOSITORY / "config" / "frameworks.tsv"
 PLAIN = Path(__file__).parent / "peers"
 # What the plain scripts do, beside the default of every other column.
 SCRIPTED = {"jax": "jax_plain.py", "keras": "keras_plain.py"}
@@ -67,6 +70,11 @@ def is_scripted(cell) -> bool:
     return cell.framework in SCRIPTED and settings == SETTINGS and cell.batch_size == 1000
 
 
+def timed(cell, folder: str) -> dict:
+    """Time a cell in a fresh process, and return its epochs and its first losses."""
+    return json.loads(python(RUN, str(SHEET), cell.cell, folder))
+
+
 def plain(cell, folder: str) -> dict:
     """Run a plain script's epochs in a fresh process of its framework, and return what it prints."""
     from epochbench.timing.frameworks.environments import interpreter_of
@@ -81,32 +89,32 @@ def main() -> None:
     sys.path.insert(0, str(PACKAGE))
     from epochbench.sheets import read_cells
 
-    asked, sheet = arguments(), REPOSITORY / "config" / "frameworks.tsv"
-    cells = [cell for cell in read_cells(sheet) if cell.device == asked.device and here(cell)]
+    asked = arguments()
+    cells = [cell for cell in read_cells(SHEET) if cell.device == asked.device and here(cell)]
     cells = [cell for cell in cells if not asked.cells or cell.cell in asked.cells]
     unknown = sorted(set(asked.cells) - {cell.cell for cell in cells})
     if unknown or not cells:
-        sys.exit(f"error: nothing here can time {', '.join(unknown) or 'any cell'} ({asked.device}, {sheet.name})")
+        sys.exit(f"error: nothing here can time {', '.join(unknown) or 'any cell'} ({asked.device}, {SHEET.name})")
     runs: dict[str, list[dict]] = {cell.cell: [] for cell in cells}
     scripts: dict[str, list[dict]] = {cell.cell: [] for cell in cells if is_scripted(cell)}
     with tempfile.TemporaryDirectory() as folder:
         python(MAKE, folder, str(asked.images // FOLDS))
-        for _ in range(asked.rounds):
-            for cell in cells:
-                runs[cell.cell].append(json.loads(python(RUN, str(sheet), cell.cell, folder)))
-                if cell.cell in scripts:
-                    scripts[cell.cell].append(plain(cell, folder))
+        for number in range(asked.rounds):
+            turns = [(cell, take) for cell in cells for take in (timed, plain) if take is timed or is_scripted(cell)]
+            for cell, take in random.Random(number).sample(turns, len(turns)):
+                (runs if take is timed else scripts)[cell.cell].append(take(cell, folder))
     report(cells, runs, scripts)
 
 
 def report(cells: list, runs: dict[str, list[dict]], scripts: dict[str, list[dict]]) -> None:
-    medians, plains = ({name: _median(found) for name, found in each.items()} for each in (runs, scripts))
+    """Print a line a cell, one for each plain script, and how torch's best cells stand to the others'."""
+    medians = {name: statistics.median(map(_median, found)) for name, found in runs.items()}
     first = runs[cells[0].cell][0]["losses"]
-    print(f"{'cell':<20} {'s/epoch':>9} {'plain script':>13} {'cell/script':>12} {'losses off by':>14}")
+    print(f"{'cell':<20} {'s/epoch':>9} {'losses off by':>14}")
     for cell in cells:
-        seconds, script = medians[cell.cell], plains.get(cell.cell)
-        beside = f"{script:>13.4f} {seconds / script:>12.3f}" if script else f"{'':>26}"
-        print(f"{cell.cell:<20} {seconds:>9.4f} {beside} {deviation(runs[cell.cell][0]['losses'], first):>14.1e}")
+        print(f"{cell.cell:<20} {medians[cell.cell]:>9.4f} {deviation(runs[cell.cell][0]['losses'], first):>14.1e}")
+    for name, found in scripts.items():
+        print(_beside(name, found, runs[name]))
     for allocator in ("system", "tuned"):
         best: dict[str, float] = {}
         for cell in cells:
@@ -117,8 +125,18 @@ def report(cells: list, runs: dict[str, list[dict]], scripts: dict[str, list[dic
             print(f"fp32, allocator {allocator}: torch's best is {ratio:.2f}x as fast as {framework}'s (bar 1.15)")
 
 
-def _median(found: list[dict]) -> float:
-    return statistics.median(seconds for run in found for seconds in run["seconds"])
+def _beside(name: str, scripts: list[dict], runs: list[dict]) -> str:
+    from epochbench.stats import typical_epoch
+
+    ratios = [_median(run) / _median(script) for run, script in zip(runs, scripts, strict=True)]
+    found = typical_epoch([[ratio] for ratio in ratios])
+    interval = f" ({found.low - 1:+.1%} to {found.high - 1:+.1%})" if found.low is not None else ""
+    each = ", ".join(f"{ratio - 1:+.1%}" for ratio in ratios)
+    return f"{name} takes {found.estimate - 1:+.1%}{interval} of its plain script's time (bar 3 %); by round {each}"
+
+
+def _median(run: dict) -> float:
+    return statistics.median(run["seconds"])
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ set -u
 programs=${1:+$1/}
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
+set --
+for pins in requirements.txt workflow/envs/frameworks/*.txt; do set -- "$@" -r "$pins"; done
 
 "${programs}pip-audit" --require-hashes --disable-pip --progress-spinner off --format json --output "$report" \
-    -r requirements.txt 2>/dev/null
+    "$@" 2>/dev/null
 "${programs}python" - "$report" <<'END'
 import json
 import sys

@@ -134,7 +134,7 @@ rm -f "$folder/.ready"
 # Where an earlier set-up was broken off, a package may be there in part, which no installer notices by itself.
 anew=
 [ ! -e "$folder/.unfinished" ] || anew=yes
-: >"$folder/.unfinished"
+echo "$torch_index" >"$folder/.unfinished" # for the command that goes on
 log=$folder/setup.log
 : >"$log" # there before anything looks into it
 

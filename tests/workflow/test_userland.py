@@ -137,6 +137,12 @@ def test_another_torch_is_not_taken_for_the_one_that_is_set_up(clone, programs, 
         found, said = typed(*command, *([f"TORCH_INDEX={index}"] if index else []))
         assert found == status, said
     assert "mine has torch from elsewhere than TORCH_INDEX=https://index/xpu; remove it, or name another place" in said
+    os.utime(ready, (0, 0))  # the pins are newer
+    for left in (ready, clone / "mine/.unfinished"):
+        assert 'TORCH_INDEX="https://index/rocm" sh workflow/setup.sh' in typed(*command)[1]
+        assert 'TORCH_INDEX="" sh workflow/setup.sh' in typed(*command, "TORCH_INDEX=")[1]
+        left.rename(clone / "mine/.unfinished")  # as a set-up that is broken off leaves it
+    (clone / "mine/.unfinished").unlink()
     ready.write_text("\n")  # as `make run` leaves it
     assert typed(*command, "TORCH_INDEX=https://index/rocm")[0] == 2
 

@@ -16,7 +16,7 @@ from epochbench.stats import Interval
 from epochbench.timing.cell import DEFAULTS, Cell
 from epochbench.timing.protocol import DEVICE, Protocol
 from epochbench.timing.record import Record
-from epochbench.timing.stack import patterns_of_torch
+from epochbench.timing.stack import is_variable
 
 # Of the text that a stranger wrote, as it is shown.
 MOST_LETTERS = 60
@@ -258,8 +258,8 @@ def _missing(runs: list[list[Record]]) -> Iterator[str]:
 
 def _variables(runs: list[Record]) -> list[str]:
     """Return the environment variables that decide a timing and were set for any of the runs."""
-    names = patterns_of_torch()
-    facts = {f"{name}={value}" for run in runs for name, value in _environment(run).items() if name in names}
+    every = (fact for run in runs for fact in _environment(run).items())
+    facts = {f"{name}={value}" for name, value in every if is_variable(name)}
     return [f"with {shown(fact)}" for fact in sorted(facts)]
 
 

@@ -10,7 +10,8 @@ from epochbench.timing.protocol import DEVICE, Protocol
 
 
 def machine_rows(summary: Summary) -> list[dict[str, str]]:
-    """Return what each machine is, in words."""
+    """Return what each machine is, in words; of CUDA only where one of them has it."""
+    has_cuda = any(machine.cuda for machine in summary.machines)
     return [
         {
             "node": machine.node,
@@ -22,8 +23,8 @@ def machine_rows(summary: Summary) -> list[dict[str, str]]:
             "system": machine.system,
             "Python": machine.python,
             "torch": machine.torch,
-            "CUDA": machine.cuda or "none",
         }
+        | ({"CUDA": machine.cuda or "none"} if has_cuda else {})
         for machine in summary.machines
     ]
 

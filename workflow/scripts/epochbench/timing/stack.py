@@ -66,18 +66,18 @@ def fact_of(facts: dict[str, str], name: str) -> str | None:
 
 def is_variable(name: str) -> bool:
     """Tell whether a fact is an environment variable: where it is not named, it was not set."""
-    return _matches(name, (*patterns_of_torch(), *FRAMEWORK_VARIABLES))
+    return _matches(name, (*_patterns_of_torch(), *FRAMEWORK_VARIABLES))
 
 
 @cache
-def patterns_of_torch() -> tuple[str, ...]:
+def _patterns_of_torch() -> tuple[str, ...]:
     """Return the patterns of the variables that decide how torch computes, on any device."""
     return (*VARIABLES, *devices.variables())
 
 
 def variables(further: tuple[str, ...] = ()) -> dict[str, str]:
     """Return the variables that are set, of some further patterns too; an empty one is as good as none."""
-    patterns = (*patterns_of_torch(), *further)
+    patterns = (*_patterns_of_torch(), *further)
     return {name: value[:500] for name, value in sorted(os.environ.items()) if value and _matches(name, patterns)}
 
 
