@@ -81,12 +81,23 @@ by_uv() {
         --no-build-isolation ${anew:+--reinstall} "$@"
 }
 
-# uv leaves bytecode to the first import. Here torch has it from the start, as after pip, so that no timed process is
-# the one that writes it, except for parts that no job imports; and where Python may not write it, all packages have it.
+# uv leaves bytecode to the first import, which of torch is the calibration's: no timed process writes it. But its compiler
+# is imported by those alone that use it, on a GPU; so there all of torch has it from the start, except for parts that no
+# job imports. Where Python may not write it, all packages have it.
 bytecode() {
-    if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then set -- "$folder/lib"; else set -- "$folder"/lib/python*/site-packages/torch; fi
+    if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then
+        set -- "$folder/lib"
+    elif nvidia_driver; then
+        set -- "$folder"/lib/python*/site-packages/torch
+    else
+        return 0
+    fi
     "$folder/bin/python" -m compileall -qq -j 0 -x 'torch/(_vendor|testing/_internal|distributed/(checkpoint|elastic|pipelining))/' \
         "$@" || true # some packages carry files for other versions of Python
+}
+
+nvidia_driver() {
+    [ -e /proc/driver/nvidia/version ] || [ -e /dev/nvidiactl ] || [ -e /dev/dxg ]
 }
 
 # torch and torchvision from that index alone.
@@ -143,8 +154,7 @@ if [ -n "$torch_index" ]; then
     echo "setup: torch and torchvision come from $torch_index, in the pinned versions, but not checked against a pinned hash, nor is what they alone need"
 else
     cp "$requirements" "$folder/pins.txt"
-    if [ "$(uname)" = Linux ] && grep -q '^nvidia-cublas==' "$requirements" && grep -q '^torch==' "$requirements" &&
-        ! { [ -e /proc/driver/nvidia/version ] || [ -e /dev/nvidiactl ] || [ -e /dev/dxg ]; }; then
+    if [ "$(uname)" = Linux ] && ! nvidia_driver && grep -q '^nvidia-cublas==' "$requirements" && grep -q '^torch==' "$requirements"; then
         echo "setup: no NVIDIA driver is found; without CUDA it is some gigabytes less: make run TORCH_INDEX=... (README says which)"
     fi
 fi
