@@ -14,6 +14,7 @@ git clone --quiet "$here" "$work/clone"
 # Print the seconds of one set-up.
 timed() {
     rm -rf "$work/clone/.venv" "$work/uv" "$work/pip"
+    sync # what the one before left to be written is not this one's work
     begun=$(date +%s)
     (
         export UV_CACHE_DIR="$work/uv" PIP_CACHE_DIR="$work/pip"
