@@ -7,7 +7,7 @@ BIN := $(if $(VENV),$(VENV)/bin/,)
 READY := $(if $(VENV),$(VENV)/.ready,)
 # An index with other builds of torch, such as those without CUDA; README says what is then not checked. A set-up keeps
 # the one that it was made from, or begun from, when the pins have changed.
-TORCH_INDEX ?= $(if $(VENV),$(shell cat $(READY) $(VENV)/.unfinished 2>/dev/null))
+TORCH_INDEX ?= $(if $(VENV),$(firstword $(shell cat $(READY) $(VENV)/.unfinished 2>/dev/null)))
 # What is set up stays, so that another torch is not taken in silence.
 ifneq ($(and $(TORCH_INDEX),$(wildcard $(READY))),)
 ifneq ($(shell cat $(READY)),$(TORCH_INDEX))

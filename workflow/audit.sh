@@ -3,24 +3,30 @@
 # Ends with 0 where all were looked up and none is known, 1 where one is, and 75 where some could not be looked up.
 set -u
 programs=${1:+$1/}
-report=$(mktemp)
-trap 'rm -f "$report"' EXIT
-set --
-for pins in requirements.txt workflow/envs/frameworks/*.txt; do set -- "$@" -r "$pins"; done
+reports=$(mktemp -d)
+trap 'rm -rf "$reports"' EXIT
 
-"${programs}pip-audit" --require-hashes --disable-pip --progress-spinner off --format json --output "$report" \
-    "$@" 2>/dev/null
-"${programs}python" - "$report" <<'END'
+# One by one: a package may be pinned to another version in the environment of another framework.
+for pins in requirements.txt workflow/envs/frameworks/*.txt; do
+    "${programs}pip-audit" --require-hashes --disable-pip --progress-spinner off --format json \
+        --output "$reports/${pins##*/}.json" -r "$pins" 2>"$reports/said" || tail -n 1 "$reports/said" >&2
+done
+"${programs}python" - "$reports" requirements.txt workflow/envs/frameworks/*.txt <<'END'
 import json
 import sys
+from pathlib import Path
 
-try:
-    packages = json.load(open(sys.argv[1]))["dependencies"]
-except ValueError:
-    sys.exit(print("audit: the list of vulnerabilities cannot be reached, so nothing is known") or 75)
+folder, *pins = sys.argv[1:]
+packages = {}
+for name in pins:
+    try:
+        found = json.loads((Path(folder) / f"{Path(name).name}.json").read_text())["dependencies"]
+    except (OSError, ValueError):
+        sys.exit(print(f"audit: the vulnerabilities of {name} could not be looked up, so nothing is known of them") or 75)
+    packages |= {(package["name"], package.get("version")): package for package in found}
 known = [f"{package['name']} {package['version']}: {flaw['id']}, mended in {', '.join(flaw['fix_versions']) or 'none'}"
-         for package in packages for flaw in package.get("vulns", [])]
-missed = [package["name"] for package in packages if "skip_reason" in package]
+         for package in packages.values() for flaw in package.get("vulns", [])]
+missed = [package["name"] for package in packages.values() if "skip_reason" in package]
 print(*known, f"audit: {len(packages) - len(missed)} of {len(packages)} packages looked up, {len(known)} flaws known",
       sep="\n")
 sys.exit(1 if known else 75 if missed else 0)

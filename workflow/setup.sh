@@ -81,13 +81,14 @@ by_uv() {
         --no-build-isolation ${anew:+--reinstall} "$@"
 }
 
-# uv leaves bytecode to the first import, which of torch is the calibration's: no timed process writes it. But its compiler
-# is imported by those alone that use it, on a GPU; so there all of torch has it from the start, except for parts that no
-# job imports. Where Python may not write it, all packages have it.
+# uv leaves bytecode to the first import, which of torch is the calibration's: a timed process writes next to none of it.
+# But its compiler is imported by those alone that use it, nearly all of them on a GPU. So where there is one, here or in
+# a cluster, all of torch has bytecode from the start, except for parts that no job imports. Where Python may not write
+# it, all packages have it.
 bytecode() {
     if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then
         set -- "$folder/lib"
-    elif nvidia_driver; then
+    elif nvidia_driver || command -v sbatch >/dev/null; then
         set -- "$folder"/lib/python*/site-packages/torch
     else
         return 0
@@ -141,11 +142,11 @@ python=$("$python" -c 'import sys; print(sys.executable)') # itself, where a ver
 echo "setup: Python $version into $folder"
 "$python" -m venv --without-pip "$folder" ||
     fail "no virtual environment could be made in $folder; is Python's venv module installed?"
-rm -f "$folder/.ready"
 # Where an earlier set-up was broken off, a package may be there in part, which no installer notices by itself.
 anew=
 [ ! -e "$folder/.unfinished" ] || anew=yes
 echo "$torch_index" >"$folder/.unfinished" # for the command that goes on
+rm -f "$folder/.ready"
 log=$folder/setup.log
 : >"$log" # there before anything looks into it
 
@@ -182,6 +183,6 @@ if [ -n "$torch_index" ]; then
     "$folder/bin/python" -c 'import torch, torchvision' >>"$log" 2>&1 ||
         fail "torch and torchvision from $torch_index cannot be imported (why: $log)"
 fi
-rm -f "$folder/.unfinished"
 echo "$torch_index" >"$folder/.ready" # which the Makefile compares
+rm -f "$folder/.unfinished"
 echo "setup: ready"

@@ -3,6 +3,7 @@
 It trains behind the caller's back, in a thread, as accelerators do: a step returns before it is done.
 """
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,6 +17,7 @@ CPU = {}
 
 
 def open_framework(cell, protocol, shape, classes, threads):
+    os.environ["JAX_PLATFORMS"] = cell.device  # as a framework's file tells its own library what follows from the cell
     return NumpyTrainer(protocol.rate(cell.batch_size), protocol.momentum)
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -605,46 +606,98 @@ def test_every_gate_has_a_sentence_and_a_demand():
 
 
 @pytest.mark.parametrize(
-    ("precision", "expected", "found", "share", "passed"),
+    ("precision", "expected", "found", "shares", "passed"),
     [
-        ("fp32", 0.00056, 0.00064, 1.003, True),
-        ("fp32", 0.00056, 0.0087, 0.0, False),
-        ("fp32", 0.00056, 0.012, 1.0, False),  # another step than the last
-        ("tf32", 0.00146, 0.00158, 1.006, True),
-        ("tf32", 0.00146, 0.0088, 0.006, False),
-        ("bf16", 0.00276, 0.00825, 1.021, True),  # Keras on TensorFlow: as much as the last step moves
-        ("bf16", 0.00276, 0.0093, -0.03, False),
-        ("bf16", 0.00276, 0.0027, None, True),  # an older record
+        ("fp32", 0.00056, 0.00064, [1.001, 1.003], True),
+        ("fp32", 0.00056, 0.0087, [1.0, 0.0], False),
+        ("fp32", 0.00056, 0.012, [1.0, 1.0], False),  # another step than the last ones
+        ("tf32", 0.00146, 0.00158, [1.0, 1.006], True),
+        ("tf32", 0.00146, 0.0088, [1.0, 0.006], False),
+        ("bf16", 0.00276, 0.00825, [1.01, 1.021], True),  # Keras on TensorFlow: as much as the last step moves
+        ("bf16", 0.00276, 0.0093, [0.9, -0.03], False),
+        ("bf16", 0.00276, 0.012, [0.05, 0.9], False),  # the last but one
+        ("bf16", 0.00276, 0.0093, [1.0, None], False),
+        ("bf16", 0.00276, 0.0027, [], True),  # an older record
     ],
 )
 def test_a_step_that_a_whole_epoch_leaves_out_is_noticed_in_any_precision(
-    manifest, precision, expected, found, share, passed
+    manifest, precision, expected, found, shares, passed
 ):
     """Fifty steps of 1,000 images as they were taken on two cores and an H200, and without one of them."""
     made = measured(manifest)
-    epoch = FirstEpoch(50, 0.0, found, 0.0, expected, share, None if share is None else 0.024)
+    epoch = FirstEpoch(50, 0.0, found, 0.0, expected, shares, [0.024] * len(shares))
     evidence = replace(made.evidence, first_epoch=epoch, tf32_allowed=None)
     cell = replace(made.cell, precision=precision, batch_size=1000)
     assert arithmetic._whole_epoch(replace(made, evidence=evidence, cell=cell))[0] is passed
 
 
-def test_a_last_step_that_rounding_alone_hides_is_not_judged():
-    epoch = FirstEpoch(50, 0.0, 0.02, 0.0, 0.02, last_step_share=0.0, expected_last_step_deviation=0.06)
-    assert arithmetic._has_last_step(epoch)
+@pytest.mark.parametrize("expected", [0.06, None])
+def test_a_last_step_that_rounding_alone_hides_is_not_judged(expected):
+    passed, said = arithmetic._late_steps(FirstEpoch(50, 0.0, 0.02, 0.0, 0.02, [0.0], [expected]))
+    assert (passed, said) == (True, ", its last steps not told from rounding")
+
+
+def epoch_task(manifest, precision="fp32", batch_size=100):
+    return Task(Cell("a", "cpu", precision=precision, batch_size=batch_size), 1, LONG, manifest, threads=1)
+
+
+class Forgetful(reference._Momentum):
+    """SGD that leaves a step out."""
+
+    def __init__(self, left_out, *given):
+        super().__init__(*given)
+        self.left_out = left_out
+
+    def apply(self, gradients):
+        self.left_out -= 1
+        if self.left_out != -1:
+            super().apply(gradients)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_last_step_of_an_epoch_is_told_from_rounding(manifest, precision):
-    task = Task(Cell("a", "cpu", precision=precision, batch_size=100), 1, LONG, manifest, threads=1)
+def test_each_late_step_of_an_epoch_is_told_from_rounding(manifest, monkeypatch, precision):
+    task = epoch_task(manifest, precision)
     right = reference.reference_steps(task, 5, whole=True)
     expected = reference.expected(task, right, precision, whole=True)
-    rounded = reference._computed(task, 5, torch.float32, precision, whole=True)
-    assert right.last_step(rounded.updates[-1]) == pytest.approx(1, abs=0.1)
-    assert right.last_step(rounded.updates[-2]) == pytest.approx(0, abs=0.1)
-    assert 10 * expected.last_step < 0.5
-    for draw in reference.DRAWS if precision == "fp32" else ():  # where no sum comes in another order by itself
-        astray = reference._computed(task, 5, torch.float32, precision, whole=True, draw=draw)
-        assert 0 < right.distance(-1, astray.updates[-1]) <= expected.updates[-1]
+    assert [10 * off < 0.5 for off in expected.late] == [True] * 5
+    for left_out in range(5):
+        monkeypatch.setattr(reference, "_Momentum", partial(Forgetful, left_out))
+        rounded = reference._computed(task, 5, torch.float32, precision, whole=True)
+        shares = right.late_shares(rounded.updates[-1], task.protocol.momentum)
+        assert min(shares) < 0.3, left_out
+
+
+def test_an_epoch_in_fp32_is_held_against_several_of_roundings(manifest, monkeypatch, tmp_path):
+    task = epoch_task(manifest)
+    right = reference.reference_steps(task, 5, whole=True)
+    astray = [reference._computed(task, 5, torch.float32, "fp32", whole=True, draw=draw) for draw in reference.DRAWS]
+    off = [right.distance(-1, each.updates[-1]) for each in astray]
+    assert 0 < max(off) <= reference.expected(task, right, "fp32", whole=True).updates[-1]
+    monkeypatch.setattr(reference, "_path", lambda *_: tmp_path / "nothing is kept" / "x")
+    monkeypatch.setattr(reference, "LAST_PLACES", 1e-3)
+    assert reference.expected(task, right, "fp32", whole=True).updates[-1] > 100 * max(off)
+
+
+@pytest.mark.parametrize(("batch_size", "steps"), [(500, 1), (200, 3)])
+def test_an_epoch_may_be_one_step_and_its_last_batch_smaller(manifest, batch_size, steps):
+    task = epoch_task(manifest, batch_size=batch_size)
+    right = reference.reference_steps(task, steps, whole=True)
+    made = [float(losses.nanmean()) for losses in right.losses]
+    found = evidence.first_epoch(task, made, right.updates[-1])
+    assert (found.steps, found.loss_deviation, found.update_deviation) == (steps, 0, 0)
+    assert found.late_shares == [1] * steps
+
+
+def test_the_loss_that_is_judged_is_the_one_furthest_beyond_what_is_expected(manifest, monkeypatch):
+    task = epoch_task(manifest)
+    right = reference.reference_steps(task, 5, whole=True)
+    rounded = replace(reference.expected(task, right, "fp32", whole=True), losses=[4e-9, 1e-5, 1e-5, 1e-5, 1e-5])
+    monkeypatch.setattr(reference, "expected", lambda *_, **__: rounded)
+    made = [float(losses.nanmean()) for losses in right.losses]
+    made = [made[0] * (1 + 2e-7), made[1], made[2] * (1 + 2e-4), *made[3:]]  # 50 and 20 times what is expected
+    found = evidence.first_epoch(task, made, right.updates[-1])
+    assert found.loss_deviation == pytest.approx(2e-4)
+    assert found.expected_loss_deviation == 1e-5
 
 
 def test_a_loss_that_is_right_by_luck_leaves_the_next_ones_room():

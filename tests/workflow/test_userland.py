@@ -167,10 +167,20 @@ def test_an_audit_and_a_release_are_checked(clone, programs, typed):
     bin_ = clone / "bin"
     bin_.mkdir()
     (bin_ / "python").symlink_to(f"{programs}/python")
-    program(bin_, "pip-audit", "exit 1")
-    assert typed("sh", "workflow/audit.sh", str(bin_)) == (
-        75, "audit: the list of vulnerabilities cannot be reached, so nothing is known\n",
-    )  # fmt: skip
+    program(bin_, "pip-audit", "echo no such host >&2; exit 1")
+    status, said = typed("sh", "workflow/audit.sh", str(bin_))
+    assert status == 75
+    assert "no such host\n" in said
+    assert "audit: the vulnerabilities of requirements.txt could not be looked up, so nothing is known of them" in said
+    found = '{"dependencies": [{"name": "thing", "version": "1", "vulns": %s}]}'
+    flaw = '[{"id": "CVE-1", "fix_versions": ["2"]}]'
+    for vulnerabilities, status in (("[]", 0), (flaw, 1)):
+        seen = f"echo '{found % '[]'}'; case $* in *jax.txt) echo '{found % vulnerabilities}' ;; esac"
+        out = 'for word; do [ "$before" != --output ] || out=$word; before=$word; done'
+        program(bin_, "pip-audit", f'{out}; ({seen}) | tail -n 1 > "$out"')
+        ended, said = typed("sh", "workflow/audit.sh", str(bin_))
+        assert (ended, "1 of 1 packages looked up" in said) == (status, True), said
+        assert ("thing 1: CVE-1, mended in 2" in said) == (status == 1)
     (clone / "CITATION.cff").write_text("version: 1.2.3\ndate-released: '2026-01-31'\n")
     (clone / "CHANGELOG.md").write_text("# Changelog\n\n## 1.2.3 (2026-01-31)\n")
     status, said = typed("sh", "workflow/release_check.sh")

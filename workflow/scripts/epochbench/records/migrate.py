@@ -103,8 +103,8 @@ def _from_version_5(old: dict) -> dict:
 
 
 def _from_version_6(old: dict) -> dict:
-    epoch, unknown = old["evidence"]["first_epoch"], {"last_step_share": None, "expected_last_step_deviation": None}
-    evidence = old["evidence"] | {"first_epoch": epoch and epoch | unknown}
+    epoch, untold = old["evidence"]["first_epoch"], {"late_shares": [], "expected_late_deviations": []}
+    evidence = old["evidence"] | {"first_epoch": epoch and epoch | untold}
     return old | {"schema_version": 7, "evidence": evidence}
 
 

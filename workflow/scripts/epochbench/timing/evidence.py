@@ -7,7 +7,7 @@ from torch import nn
 
 from epochbench.timing import reference
 from epochbench.timing.load import dataset_of
-from epochbench.timing.record import FirstEpoch, FirstStep
+from epochbench.timing.record import ROUNDING_FACTOR, FirstEpoch, FirstStep
 from epochbench.timing.task import Task
 
 # Float64 on a CPU takes about a second for this many images of the published network.
@@ -63,15 +63,15 @@ def first_epoch(task: Task, losses: list[float], update: torch.Tensor) -> FirstE
     means = [float(of_images.nanmean()) for of_images in right.losses]
     off = [abs(loss - mean) / mean for loss, mean in zip(losses, means, strict=False)]
     known = len(losses) == steps and all(map(math.isfinite, off))
-    worst = max(range(len(off)), key=lambda step: off[step] / rounded.losses[step]) if known else 0
+    worst = max(range(len(off)), key=lambda step: off[step] - ROUNDING_FACTOR * rounded.losses[step]) if known else 0
     return FirstEpoch(
         steps=len(losses),
         loss_deviation=off[worst] if known else None,
         update_deviation=finite(right.distance(-1, update)),
         expected_loss_deviation=finite(rounded.losses[worst]),
         expected_update_deviation=finite(rounded.updates[-1]),
-        last_step_share=finite(right.last_step(update)),
-        expected_last_step_deviation=finite(rounded.last_step),
+        late_shares=list(map(finite, right.late_shares(update, task.protocol.momentum))),
+        expected_late_deviations=list(map(finite, rounded.late)),
     )
 
 

@@ -48,6 +48,7 @@ class Session:
         if cell.allocator == "tuned" and not keep_freed_memory():
             raise BenchmarkError(f"cell '{cell.cell}': allocator 'tuned' needs glibc's mallopt; use 'system' here")
         versions = _versions(cell.framework)
+        asked = variables(FRAMEWORK_VARIABLES)  # before the framework's file sets what follows from the cell
         module = importlib.import_module(frameworks.module_of(cell.framework))
         shape, classes = tuple(manifest["image_shape"]), len(manifest["class_names"])
         self.trainer: Trainer = module.open_framework(cell, self.task.protocol, shape, classes, self.task.threads)
@@ -57,7 +58,7 @@ class Session:
             raise BenchmarkError(f"cell '{cell.cell}': no GPU's driver shows one to frameworks here; check the driver")
         return {
             "gpu": self.device.gpu() and to_dict(self.device.gpu()),
-            "stack": versions | self.device.stack() | variables(FRAMEWORK_VARIABLES),
+            "stack": versions | self.device.stack() | asked,
         }
 
     def load(self, names: list[str]) -> dict:
