@@ -17,16 +17,18 @@ import sys
 from pathlib import Path
 
 folder, *pins = sys.argv[1:]
-packages = {}
+every = []
 for name in pins:
     try:
         found = json.loads((Path(folder) / f"{Path(name).name}.json").read_text())["dependencies"]
     except (OSError, ValueError):
         sys.exit(print(f"audit: the vulnerabilities of {name} could not be looked up, so nothing is known of them") or 75)
-    packages |= {(package["name"], package.get("version")): package for package in found}
-known = [f"{package['name']} {package['version']}: {flaw['id']}, mended in {', '.join(flaw['fix_versions']) or 'none'}"
-         for package in packages.values() for flaw in package.get("vulns", [])]
-missed = [package["name"] for package in packages.values() if "skip_reason" in package]
+    every += found
+known = dict.fromkeys(
+    f"{package['name']} {package['version']}: {flaw['id']}, mended in {', '.join(flaw['fix_versions']) or 'none'}"
+    for package in every for flaw in package.get("vulns", []))
+packages = {(package["name"], package.get("version")) for package in every}
+missed = {(package["name"], package.get("version")) for package in every if "skip_reason" in package}
 print(*known, f"audit: {len(packages) - len(missed)} of {len(packages)} packages looked up, {len(known)} flaws known",
       sep="\n")
 sys.exit(1 if known else 75 if missed else 0)
