@@ -34,11 +34,18 @@ progress() {
     fi
 }
 
+# Nothing goes on writing when this has ended, not even while it ends.
+break_off() {
+    [ -z "$installer" ] || { kill "$installer" 2>/dev/null && wait "$installer" 2>/dev/null || true; }
+    fail "broken off; the same command goes on"
+}
+
 # Run a command with its output in the log, and say how far it is.
 watched() {
+    installer=
+    trap break_off INT TERM
     "$@" >"$log" 2>&1 &
     installer=$!
-    trap 'kill "$installer" 2>/dev/null; fail "broken off; the same command goes on"' INT TERM
     while kill -0 "$installer" 2>/dev/null; do
         now=$(progress)
         if [ "$now" != "$said" ]; then

@@ -101,9 +101,14 @@ def pin(path, name, version="1.0"):
     return f"{name}=={version} \\\n    --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
 
 
-def uv_wheel(folder):
+# As it is, and as one that takes its time to end when it is told to.
+PROMPT = 'exec "{uv}" "$@"'
+SLOW_TO_END = '"{uv}" "$@" &\ntrap "sleep 2; kill $!; exit 1" TERM\nwait $!'
+
+
+def uv_wheel(folder, run=PROMPT):
     """A wheel of uv whose program is the one of this environment."""
-    script = f'#!/bin/sh\nexec "{uv.find_uv_bin()}" "$@"\n'
+    script = f"#!/bin/sh\n{run.format(uv=uv.find_uv_bin())}\n"
     return wheel(folder, "uv", "0.0", {"uv-0.0.data/scripts/uv": script}, mode=0o755)
 
 
@@ -231,7 +236,7 @@ def test_a_tampered_wheel_is_refused_and_the_next_set_up_mends_what_is_there(tmp
 def test_a_set_up_that_is_broken_off_is_not_ready_and_leaves_no_process(tmp_path, site):
     wheels = tmp_path / "wheels"
     requirements = tmp_path / "requirements.txt"
-    requirements.write_text(uv_wheel(wheels) + wheel(tmp_path / "elsewhere", "stall"))
+    requirements.write_text(uv_wheel(wheels, SLOW_TO_END) + wheel(tmp_path / "elsewhere", "stall"))
     ready = tmp_path / "venv/.ready"
     ready.parent.mkdir()
     ready.touch()  # of an earlier set-up
