@@ -324,6 +324,7 @@ def test_what_else_a_result_has_apart_from_the_others_is_marked(tmp_path):
         "flop": [seal(replace(one, limit=replace(one.limit, flop_per_epoch=9.0))) for one in measured(1.5)],
         "isa": [seal(replace(one, stack=with_facts(ONEDNN_MAX_CPU_ISA="SSE41")(one))) for one in measured(1.6)],
         "arithmetic": [seal(replace(one, stack=with_facts(NVIDIA_TF32_OVERRIDE="1")(one))) for one in measured(1.65)],
+        "memory": [seal(replace(one, stack=with_facts(MALLOC_ARENA_MAX="1")(one))) for one in measured(1.75)],
     }
     plain = {"one": measured(), "two": elsewhere(measured(1.7), 20)}
     sent = plain | {name: elsewhere(records, number) for number, (name, records) in enumerate(apart.items(), start=1)}
@@ -336,6 +337,7 @@ def test_what_else_a_result_has_apart_from_the_others_is_marked(tmp_path):
         "flop": "an epoch has 9 FLOP, which is not usual",
         "isa": "with ONEDNN_MAX_CPU_ISA=SSE41",
         "arithmetic": "with NVIDIA_TF32_OVERRIDE=1",
+        "memory": "with MALLOC_ARENA_MAX=1",  # by a pattern, not by its name
     }
     assert {name: {key for key, word in words.items() if word in told[name]} for name in told} == {
         name: {name} & set(words) for name in sent

@@ -25,6 +25,7 @@ from epochbench.report import cell_tables, ratio_tables
 from epochbench.report.draw import draw_page
 from epochbench.report.figure import row_labels
 from epochbench.report.lettering import drawn_names
+from epochbench.report.machine_tables import machine_rows
 from epochbench.report.page import Pictures, render_page
 from epochbench.report.references import scaled_references
 from epochbench.report.style import Figure, on_page, phone_rows, row_above, themed
@@ -136,6 +137,13 @@ def test_drawing_again_gives_the_same_files(drawn, tmp_path):
     draw(tmp_path, records, ["A note."])
     for name in ("index.html", "speedup.svg", "summary.md"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_a_column_of_cuda_stands_only_where_some_machine_has_it():
+    host = [seal(replace(one, machine=replace(one.machine, cuda=None))) for one in runs()]
+    card = [seal(replace(one, machine=replace(one.machine, cuda="13.0"))) for one in runs("gpu-best", (0.1, 0.11))]
+    told = [machine_rows(aggregate(records, Settings(), [])) for records in (host, host + card)]
+    assert [[row.get("CUDA") for row in rows] for rows in told] == [[None], ["none", "13.0"]]
 
 
 def test_hostile_texts_are_shown_as_text(tmp_path):
