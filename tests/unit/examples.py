@@ -74,7 +74,7 @@ def record(cell="cpu-reference", run=1, epochs=(2.0, 2.2, 2.1), **changes) -> Re
         between_seconds=sum(epochs) * 0.001,
         step_seconds=sum(epochs),
     )
-    limit = replace(BASE.limit, flop_per_epoch=294.6e9 * epochs[0] / 2)
+    limit, threads = replace(BASE.limit, flop_per_epoch=294.6e9 * epochs[0] / 2), _threads(made)
     record = replace(
         BASE,
         cell=made,
@@ -82,7 +82,7 @@ def record(cell="cpu-reference", run=1, epochs=(2.0, 2.2, 2.1), **changes) -> Re
         timing=replace(BASE.timing, epoch_seconds=epochs, event_seconds=epochs if gpu else None),
         training=replace(BASE.training, steps_per_epoch=steps),
         machine=replace(BASE.machine, gpu=H200 if gpu else None),
-        conditions=replace(BASE.conditions, threads=_threads(made)),
+        conditions=replace(BASE.conditions, threads=threads, own_cpu_seconds=0.95 * threads * sum(epochs)),
         evidence=evidence,
         limit=limit,
     )

@@ -47,6 +47,8 @@ def make(folder, pins=PINNED, settings="home = /usr/bin\nversion = 3.12.1\n", **
     (folder / "setup.log").touch()
     if pins:
         (folder / "made-from.txt").write_text(pins)
+    else:
+        (folder / ".unfinished").touch()
     return folder / "bin/python"
 
 
@@ -156,7 +158,6 @@ def test_an_interpreter_that_is_gone_is_told_and_no_other_takes_its_place(machin
 def test_an_interpreter_that_the_config_names_comes_first(machine, monkeypatch):
     make(machine / "typed/.frameworks/jax", jax="0.10.2")
     python = make(machine / "typed/mine", pins=None, jax="0.9")
-    (machine / "typed/mine/setup.log").unlink()
     monkeypatch.setenv("EPOCHBENCH_FRAMEWORK_JAX", "")
     environments.name_interpreters({"jax": "mine/bin/python"})
     assert environments.interpreter_of("jax") == python
@@ -168,7 +169,6 @@ def test_an_interpreter_that_the_config_names_comes_first(machine, monkeypatch):
 def test_of_an_interpreter_whose_packages_lie_elsewhere_only_a_job_can_tell(machine, monkeypatch, shared):
     settings = f"version = 3.12.1\ninclude-system-site-packages = {str(shared).lower()}\n"
     python = make(machine / "mine", None, settings)
-    (machine / "mine/setup.log").unlink()
     monkeypatch.setenv("EPOCHBENCH_FRAMEWORK_JAX", str(python))
     assert (environments.why_missing("jax") is None) == shared
     (machine / "mine/pyvenv.cfg").unlink()

@@ -46,6 +46,24 @@ SABOTAGE = {
     "no-momentum": (SGD, "self.momenta[place] = gradient", "same arithmetic"),
     "another-batch": ("(*self.batches[number])", "(*self.batches[number - 1])", "same arithmetic"),
 }
+# Steps before the timed epochs: three to warm up, five of the epoch that is looked at before.
+BEFORE = 8
+LATER = """    def train(self, number):
+        self.taken = getattr(self, "taken", 0) + 1
+        later = self.taken > {before}
+        images, labels = self.batches[number]
+"""
+HALVED = "        images, labels = (images[::2], labels[::2]) if later else (images, labels)\n"
+TRAINED = "        loss, gradients = self.gradients(images, labels)\n"
+LATE = {
+    "later-half-of-a-batch": LATER + HALVED + TRAINED,
+    "later-no-steps": LATER + "        if later and number:\n            return 1.0\n" + TRAINED,
+    "later-no-momentum": LATER + TRAINED + "        self.momentum = 0 if later else self.momentum\n",
+}
+for name, how in LATE.items():
+    # From the timed epochs on, and from the second of them on, as it were for good.
+    for when, before in (("", BEFORE), ("-still", BEFORE + 5)):
+        SABOTAGE[name + when] = ("    def train(self, number):\n" + TRAIN, how.format(before=before), "same arithmetic")
 # An epoch at once that forgets a step.
 AT_ONCE = """    def epoch(self):
         return [self.step(number) for number in range(len(self.batches))][1:]
@@ -160,6 +178,7 @@ FAILURES = {
     "too-old": ('"numpy": "1.26"', '"numpy": "99.1"'),
     "missing": ('{"numpy": "1.26"}', '{"no-such-package": "1"}'),
     "buggy": (STEP, f"{STEP}        1 / 0\n"),
+    "forgetful": ("zip(self.names, self.now, strict=True)", "zip(self.names[:-1], self.now)"),
 }
 WORDS = {
     "out-of-memory": "cell 'a': out of memory in framework out-of-memory with batch_size 100 (MemoryError: ",
@@ -167,6 +186,7 @@ WORDS = {
     "too-old": "is too old, it needs 99.1 or later",
     "missing": "cell 'a': framework missing is not installed",
     "buggy": "cell 'a': framework buggy failed (ZeroDivisionError: division by zero)",
+    "forgetful": "cell 'a': framework forgetful gives back weight '9.bias' in shape none, and was given (10,); mend",
 }
 
 
@@ -263,7 +283,7 @@ def test_a_frameworks_process_needs_no_torch(house, manifest, tmp_path):
     session.load(list(weights))
     session.warm_up(path, 1, sys.argv[2])
     session.whole_epoch(path, f"{sys.argv[2]}/epoch.safetensors")
-    timed = session.time_epochs([])
+    timed = session.time_epochs(path, [])
     session.finish(f"{sys.argv[2]}/last.safetensors")
     print(json.dumps(timed["steps"]), "torch" in sys.modules)
     """)

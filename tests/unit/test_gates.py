@@ -1,6 +1,7 @@
 """Proof by sabotage: each way of breaking a measurement makes its gate fire, and no other."""
 
 import contextlib
+import math
 import subprocess
 import sys
 import time
@@ -625,7 +626,7 @@ def test_a_step_that_a_whole_epoch_leaves_out_is_noticed_in_any_precision(
 ):
     """Fifty steps of 1,000 images as they were taken on two cores and an H200, and without one of them."""
     made = measured(manifest)
-    epoch = FirstEpoch(50, 0.0, found, 0.0, expected, shares, [0.024] * len(shares))
+    epoch = FirstEpoch(50, 50, 0.0, found, 0.0, expected, shares, [0.024] * len(shares))
     evidence = replace(made.evidence, first_epoch=epoch, tf32_allowed=None)
     cell = replace(made.cell, precision=precision, batch_size=1000)
     assert arithmetic._whole_epoch(replace(made, evidence=evidence, cell=cell))[0] is passed
@@ -633,7 +634,7 @@ def test_a_step_that_a_whole_epoch_leaves_out_is_noticed_in_any_precision(
 
 @pytest.mark.parametrize("expected", [0.06, None])
 def test_a_last_step_that_rounding_alone_hides_is_not_judged(expected):
-    passed, said = arithmetic._late_steps(FirstEpoch(50, 0.0, 0.02, 0.0, 0.02, [0.0], [expected]))
+    passed, said = arithmetic._late_steps(FirstEpoch(50, 50, 0.0, 0.02, 0.0, 0.02, [0.0], [expected]))
     assert (passed, said) == (True, ", its last steps not told from rounding")
 
 
@@ -683,7 +684,7 @@ def test_an_epoch_may_be_one_step_and_its_last_batch_smaller(manifest, batch_siz
     task = epoch_task(manifest, batch_size=batch_size)
     right = reference.reference_steps(task, steps, whole=True)
     made = [float(losses.nanmean()) for losses in right.losses]
-    found = evidence.first_epoch(task, made, right.updates[-1])
+    found = evidence.first_epoch(task, [made], right.updates[-1])
     assert (found.steps, found.loss_deviation, found.update_deviation) == (steps, 0, 0)
     assert found.late_shares == [1] * steps
 
@@ -695,9 +696,58 @@ def test_the_loss_that_is_judged_is_the_one_furthest_beyond_what_is_expected(man
     monkeypatch.setattr(reference, "expected", lambda *_, **__: rounded)
     made = [float(losses.nanmean()) for losses in right.losses]
     made = [made[0] * (1 + 2e-7), made[1], made[2] * (1 + 2e-4), *made[3:]]  # 50 and 20 times what is expected
-    found = evidence.first_epoch(task, made, right.updates[-1])
+    found = evidence.first_epoch(task, [made], right.updates[-1])
     assert found.loss_deviation == pytest.approx(2e-4)
-    assert found.expected_loss_deviation == 1e-5
+    assert (found.expected_loss_deviation, found.compared_losses) == (1e-5, 5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "off"),
+    [(lambda losses: losses[:4], None), (lambda losses: [*losses[:4], math.nan], None),
+     (lambda losses: [*losses[:4], losses[4] * 1.01], pytest.approx(0.01))],
+    ids=["too few", "no number", "another loss"],
+)  # fmt: skip
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_each_of_the_epochs_from_the_first_weights_is_judged(manifest, which, changed, off):
+    task = epoch_task(manifest)
+    right = reference.reference_steps(task, 5, whole=True)
+    made = [[float(losses.nanmean()) for losses in right.losses]] * 3
+    made[which] = changed(made[which])
+    found = evidence.first_epoch(task, made, right.updates[-1])
+    assert found.loss_deviation == off
+    assert found.steps == len(made[which])
+    judged = replace(record().evidence, first_epoch=found)
+    assert arithmetic._whole_epoch(replace(record(batch_size=100), evidence=judged))[0] is False
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (5, "losses within 0.0e+00 (at most "),
+        (3, "losses of the first 3 within 0.0e+00 (at most "),
+        (0, "no losses told from rounding, "),
+    ],
+)
+def test_losses_that_rounding_hides_are_said_not_to_be_compared(manifest, monkeypatch, told, words):
+    task = epoch_task(manifest)
+    right = reference.reference_steps(task, 5, whole=True)
+    rounded = replace(reference.expected(task, right, "fp32", whole=True), losses=[1e-7] * told + [0.03] * (5 - told))
+    monkeypatch.setattr(reference, "expected", lambda *_, **__: rounded)
+    made = [float(losses.nanmean()) * (1 if step < told else 50) for step, losses in enumerate(right.losses)]
+    found = evidence.first_epoch(task, [made], right.updates[-1])
+    assert found.compared_losses == told
+    judged = replace(record().evidence, first_epoch=found)
+    passed, said = arithmetic._whole_epoch(replace(record(batch_size=100), evidence=judged))
+    assert passed
+    assert f"steps as it is timed: {words}" in said
+
+
+def test_threads_beyond_those_asked_for_are_noticed():
+    made = record(threads=1)
+    honest, busy = 6.31 * 1.01, 2 * 6.31
+    for taken, expected in ((honest, set()), (busy, {"fair CPU"})):
+        conditions = replace(made.conditions, threads=1, own_cpu_seconds=taken)
+        assert fired_all(seal(replace(made, conditions=conditions))) == expected
 
 
 def test_a_loss_that_is_right_by_luck_leaves_the_next_ones_room():

@@ -146,10 +146,10 @@ def test_a_record_of_version_2_from_an_h100_is_read_whole():
 @pytest.mark.fault("broken records", "survived")
 def test_a_record_of_version_6_does_not_say_what_of_its_last_steps_there_was(tmp_path):
     path, made = tmp_path / "run-1.json", record()
-    epoch = FirstEpoch(50, 1e-5, 6e-4, 1e-6, 5e-4, late_shares=[0.9, 1.0], expected_late_deviations=[0.01, 0.01])
+    epoch = FirstEpoch(50, 50, 1e-5, 6e-4, 1e-6, 5e-4, late_shares=[0.9, 1.0], expected_late_deviations=[0.01, 0.01])
     made = dataclasses.replace(made, evidence=dataclasses.replace(made.evidence, first_epoch=epoch))
     document = json.loads(json.dumps(dataclasses.asdict(made))) | {"schema_version": 6}
-    for name in ("late_shares", "expected_late_deviations"):
+    for name in ("late_shares", "expected_late_deviations", "compared_losses"):
         del document["evidence"]["first_epoch"][name]
     path.write_text(json.dumps(document))
     unknown = dataclasses.replace(epoch, late_shares=[], expected_late_deviations=[])

@@ -104,7 +104,7 @@ def _from_version_5(old: dict) -> dict:
 
 def _from_version_6(old: dict) -> dict:
     epoch, untold = old["evidence"]["first_epoch"], {"late_shares": [], "expected_late_deviations": []}
-    evidence = old["evidence"] | {"first_epoch": epoch and epoch | untold}
+    evidence = old["evidence"] | {"first_epoch": epoch and epoch | untold | {"compared_losses": epoch["steps"]}}
     return old | {"schema_version": 7, "evidence": evidence}
 
 

@@ -13,6 +13,8 @@ from epochbench.timing.task import Task
 # Float64 on a CPU takes about a second for this many images of the published network.
 CHECKED_IMAGES = 2000
 CHECKED_STEPS = 2
+# Where rounding alone may move a loss by more than this, it tells nothing, nor do those of later steps.
+TOLD_LOSS = 0.2
 FLOAT32_EXPONENT = 0x7F800000
 FLOAT32_MANTISSA = 0x007FFFFF
 
@@ -51,28 +53,42 @@ def first_steps(task: Task, losses: list[float], updates: list[torch.Tensor], re
     return found
 
 
-def first_epoch(task: Task, losses: list[float], update: torch.Tensor) -> FirstEpoch:
-    """Return how far a whole epoch from the first weights is from float64, and how far rounding alone would be.
+def first_epoch(task: Task, epochs: list[list[float]], update: torch.Tensor) -> FirstEpoch:
+    """Return how far whole epochs from the first weights are from float64, and how far rounding alone would be.
 
-    `losses` are its batches' mean losses, `update` is the weights' change over it. An epoch of too few or too many
-    steps deviates by what is no number.
+    `epochs` are the batches' mean losses of each, `update` is the weights' change over the last one. An epoch of too
+    few or too many steps deviates by what is no number.
     """
     steps = math.ceil(dataset_of(task.manifest).train_images / task.cell.batch_size)
     right = reference.reference_steps(task, steps, whole=True)
     rounded = reference.expected(task, right, task.cell.precision, whole=True)
-    means = [float(of_images.nanmean()) for of_images in right.losses]
-    off = [abs(loss - mean) / mean for loss, mean in zip(losses, means, strict=False)]
-    known = len(losses) == steps and all(map(math.isfinite, off))
-    worst = max(range(len(off)), key=lambda step: off[step] - ROUNDING_FACTOR * rounded.losses[step]) if known else 0
+    told = [ROUNDING_FACTOR * off <= TOLD_LOSS for off in [*rounded.losses, math.inf]].index(False)
+    off = _losses_off(epochs, [float(of_images.nanmean()) for of_images in right.losses])
+    worst = max(range(told), key=lambda step: off[step] - ROUNDING_FACTOR * rounded.losses[step], default=None)
     return FirstEpoch(
-        steps=len(losses),
-        loss_deviation=off[worst] if known else None,
+        steps=next((len(losses) for losses in epochs if len(losses) != steps), steps),
+        compared_losses=told,
+        loss_deviation=None if worst is None else finite(off[worst]),
         update_deviation=finite(right.distance(-1, update)),
-        expected_loss_deviation=finite(rounded.losses[worst]),
+        expected_loss_deviation=None if worst is None else rounded.losses[worst],
         expected_update_deviation=finite(rounded.updates[-1]),
         late_shares=list(map(finite, right.late_shares(update, task.protocol.momentum))),
         expected_late_deviations=list(map(finite, rounded.late)),
     )
+
+
+def _losses_off(epochs: list[list[float]], means: list[float]) -> list[float]:
+    """Return how far each step's loss is from the right one, relatively, in the epoch in which it is furthest.
+
+    A loss that is no number is infinitely far, and so are all of an epoch of another number of steps.
+    """
+    off = [
+        [abs(loss / mean - 1) if math.isfinite(loss) else math.inf for loss, mean in zip(losses, means, strict=True)]
+        if len(losses) == len(means)
+        else [math.inf] * len(means)
+        for losses in epochs
+    ]
+    return [max(column) for column in zip(*off, strict=True)]
 
 
 def deviations(steps: list[FirstStep]) -> dict[str, float | None]:

@@ -22,6 +22,7 @@ from epochbench.timing.machine.host import usable_cores
 # glibc's malloc.h: parameters of mallopt(3).
 M_TRIM_THRESHOLD = -1
 M_MMAP_MAX = -4
+M_ARENA_MAX = -8
 # Rare enough to cost a timed epoch nothing: a look at two processes takes some 50 microseconds.
 WATCH_SECONDS = 1.0
 # Taken once, as early as can be; from here on a clock counts that nobody sets.
@@ -75,11 +76,13 @@ def threads_for(cell: Cell) -> int:
 def keep_freed_memory() -> bool:
     """Have glibc keep freed blocks in the process, so that memory is not faulted in again and again.
 
-    The same as GLIBC_TUNABLES' mmap_threshold and trim_threshold, without starting another process. Returns False
-    where the C library has no such settings.
+    Only its main arena keeps them, so that threads, which is where XLA computes, share it. The same as GLIBC_TUNABLES'
+    mmap_max, trim_threshold and arena_max, without starting another process. Returns False where the C library has no
+    such settings.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+    settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_ARENA_MAX: 1}
+    return mallopt is not None and all(mallopt(name, value) for name, value in settings.items())
 
 
 def lock_path() -> Path:

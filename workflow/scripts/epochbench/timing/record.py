@@ -236,15 +236,20 @@ class FirstStep:
 class FirstEpoch:
     """How far a whole epoch from the first weights is from float64, taken by the very function that is timed.
 
-    `loss_deviation` is that of a batch's mean loss, in the step in which it exceeds most what is expected of it,
-    `update_deviation` that of the weights' change in all; what is expected is the deviation of torch's own epoch on the
-    CPU, rounded as the cell's precision rounds. All are relative, and None is not a number.
+    `loss_deviation` is that of a batch's mean loss, in the step in which it exceeds most what is expected of it, of the
+    first `compared_losses`: rounding may move those after them anywhere. `update_deviation` is that of the weights'
+    change in all; what is expected is the deviation of torch's own epoch on the CPU, rounded as the cell's precision
+    rounds. All are relative, and None is not a number, or nothing to compare.
 
     `late_shares` are how much of what each of the last steps moves is in the weights, of which all is 1, and what is
-    expected is how far from that they are. Both are empty before version 7.
+    expected is how far from that they are.
+
+    The losses are those of three epochs, one before the timing, the first timed one, and one after it, whose weights
+    are the ones looked at. Before version 7 it was the first alone, and `late_shares` are empty.
     """
 
     steps: int
+    compared_losses: int
     loss_deviation: float | None
     update_deviation: float | None
     expected_loss_deviation: float | None

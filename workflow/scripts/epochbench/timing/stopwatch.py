@@ -7,7 +7,7 @@ import gc
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TextIO
 
 from tqdm import tqdm
@@ -43,7 +43,10 @@ class Trains(Protocol):
 
 @dataclass(frozen=True)
 class Timed:
-    """The timed epochs: their times and last losses, and what was counted and read around them."""
+    """The timed epochs: their times and last losses, and what was counted and read around them.
+
+    `first_losses` are those of every step of the first one, of frameworks other than torch.
+    """
 
     epochs: list[Elapsed]
     losses: list[float]
@@ -60,6 +63,7 @@ class Timed:
     gpu_energy_joules: float | None
     cpu_energy_joules: float | None
     gpu_watch: GpuWatch | None = None
+    first_losses: list[float] = field(default_factory=list)
 
     @property
     def epoch_seconds(self) -> list[float]:

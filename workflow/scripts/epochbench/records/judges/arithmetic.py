@@ -65,10 +65,16 @@ def _whole_epoch(record: Record) -> Verdict | None:
     passed = _agrees((epoch.loss_deviation, epoch.update_deviation), tolerance)
     took_all, late = _late_steps(epoch)
     return passed and took_all, (
-        f"A whole epoch of {epoch.steps} steps as it is timed: losses within {_told(epoch.loss_deviation)} (at most "
-        f"{_told(tolerance.loss)}), its update within {_told(epoch.update_deviation)} (at most "
-        f"{_told(tolerance.update)}){late}."
+        f"A whole epoch of {epoch.steps} steps as it is timed: {_losses(epoch, tolerance.loss)}, its update within "
+        f"{_told(epoch.update_deviation)} (at most {_told(tolerance.update)}){late}."
     )
+
+
+def _losses(epoch: FirstEpoch, most: float | None) -> str:
+    if not epoch.compared_losses:
+        return "no losses told from rounding"
+    first = "" if epoch.compared_losses >= epoch.steps else f" of the first {epoch.compared_losses}"
+    return f"losses{first} within {_told(epoch.loss_deviation)} (at most {_told(most)})"
 
 
 def _late_steps(epoch: FirstEpoch) -> tuple[bool, str]:

@@ -22,8 +22,8 @@ MADE = Path(".frameworks")
 # A folder that has the environments instead, such as another clone's; and, with an environment's name behind it, the
 # interpreter of that one alone.
 ELSEWHERE, ALONE = "EPOCHBENCH_FRAMEWORKS", "EPOCHBENCH_FRAMEWORK_"
-# The pins that an environment was made from, written last of all; the log of a set-up, there from the start.
-MADE_FROM, LOG = "made-from.txt", "setup.log"
+# The pins that an environment was made from, written last of all; what a set-up leaves that was broken off.
+MADE_FROM, UNFINISHED = "made-from.txt", ".unfinished"
 # A package may have another name for each kind of build.
 BUILDS = ("", "-cpu", "-gpu", "-rocm", "-macos")
 # These bring packages and change no timing.
@@ -117,7 +117,7 @@ def _why_not_made(place: Place, name: str, device: str) -> str | None:
     if place.named and not _is_program(place.python):
         told = f"there is no interpreter {place.python}, which frameworks.interpreters or {_variable(name)} names"
         return f"{told}; correct it, or name none and type {make}"
-    if (folder / LOG).exists() and not (folder / MADE_FROM).exists():
+    if not place.named and (folder / UNFINISHED).exists():
         return f"{folder} was broken off while it was made; {make} goes on"
     if not _is_program(place.python):
         return f"{place.python} is gone; {make} makes it anew"

@@ -39,7 +39,7 @@ from epochbench.timing.stack import describe_framework
 from epochbench.timing.stopwatch import Timed
 from epochbench.timing.task import Measurement, Task
 from epochbench.timing.team import Solo
-from epochbench.timing.tries import Attempt, Timer, time_in_quiet
+from epochbench.timing.tries import Timer, time_in_quiet
 from epochbench.timing.warmup import Warmup
 
 ALONE = Solo()
@@ -82,10 +82,12 @@ def _measure(task: Task, client: Client, folder: Path, console: TextIO | None) -
     first = folder / "first.safetensors"
     safetensors.torch.save_file({name: value.detach() for name, value in network.named_parameters()}, first)
     warmup = _warm_up(task, client, network, first, len(loaded["sizes"]))
-    whole = client.ask("whole_epoch", weights=str(first), kept=str(folder / "epoch.safetensors"))
-    warmup = replace(warmup, seconds=[*warmup.seconds, whole["seconds"]])
+    epoch = {"weights": str(first), "kept": str(folder / "epoch.safetensors")}
+    before = client.ask("whole_epoch", **epoch)
+    warmup = replace(warmup, seconds=[*warmup.seconds, before["seconds"]])
     device = cache(lambda: open_device(_as_torch(task).cell))
-    attempts = _timed(task, client, opened, dataset.train_images, device, console)
+    timer = _timer(task, client, opened, first, dataset.train_images, device)
+    attempts = time_in_quiet(task, ALONE, timer, console)
     last, lap = attempts[-1], laps()
     finished = client.ask("finish", kept=str(folder / "last.safetensors"))
 
@@ -97,8 +99,11 @@ def _measure(task: Task, client: Client, folder: Path, console: TextIO | None) -
     training = training_of(task, ALONE, network, len(loaded["sizes"]), warmup, last, evaluation)
     conditions = conditions_of(task, ALONE, told, load_average, last.timed, finished["threads"])
     checked, unchecked = evidence_of(task, ALONE, told, network, warmup, last.timed, evaluation)
+    # Its weights are those that are looked at: what changes in a framework after a while has changed by then.
+    after = client.ask("whole_epoch", **epoch)
     moved = _vector(network, folder / "epoch.safetensors") - _vector(network, first)
-    checked = replace(checked, first_epoch=evidence.first_epoch(task, whole["losses"], moved))
+    epochs = [before["losses"], last.timed.first_losses, after["losses"]]
+    checked = replace(checked, first_epoch=evidence.first_epoch(task, epochs, moved))
     timing = replace(
         timing_of(warmup, last.timed, start_seconds, loaded["seconds"], dataset.train_images),
         evaluation_seconds=evaluation_seconds,
@@ -130,12 +135,10 @@ def _warm_up(task: Task, client: Client, network: nn.Module, first: Path, batche
     return Warmup(told["seconds"], told["losses"], updates)
 
 
-def _timed(
-    task: Task, client: Client, opened: dict, images: int, device: Callable[[], Device], console: TextIO | None
-) -> list[Attempt]:
-    """Time epochs in the other process until they are quiet; torch calibrates the device after each try.
+def _timer(task: Task, client: Client, opened: dict, first: Path, images: int, device: Callable[[], Device]) -> Timer:
+    """Return what times epochs in the other process, each try from the first weights.
 
-    Until then torch does not touch the card, so that the framework is alone there.
+    torch calibrates the device after each. Until then it does not touch the card, so that the framework is alone there.
     """
     ours = {client.process.pid}
     card = devices.card(from_dict(Gpu, opened["gpu"])) if opened["gpu"] else None
@@ -145,10 +148,9 @@ def _timed(
         return device()
 
     def time_epochs() -> Timed:
-        return from_dict(Timed, client.ask("time_epochs", owners=sorted(ours)))
+        return from_dict(Timed, client.ask("time_epochs", weights=str(first), owners=sorted(ours)))
 
-    timer = Timer(time_epochs, images, calibrated, lambda: card.state(ours) if card else None)
-    return time_in_quiet(task, ALONE, timer, console)
+    return Timer(time_epochs, images, calibrated, lambda: card.state(ours) if card else None)
 
 
 def _as_torch(task: Task) -> Task:

@@ -94,12 +94,16 @@ class Losses:
 
 
 class TrainerStep:
-    """A framework's training as our stopwatch takes it: it counts steps, images, and the host's seconds in them."""
+    """A framework's training as our stopwatch takes it: it counts steps, images, and the host's seconds in them.
+
+    `first` are the losses of the first epoch since it was None.
+    """
 
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
         self.steps_taken = self.images_taken = 0
         self.seconds = 0.0
+        self.first: Losses | None = None
 
     def take(self, number: int, images: int) -> object:
         """Take one step on a batch of so many images; return its loss."""
@@ -112,6 +116,11 @@ class TrainerStep:
 
     def epoch(self, batches: Sequence[int]) -> Losses:
         """Take a step on every batch, given by how many images each has."""
+        losses = self._epoch(batches)
+        self.first = self.first or losses
+        return losses
+
+    def _epoch(self, batches: Sequence[int]) -> Losses:
         started = time.perf_counter()
         losses = self.trainer.epoch()
         if losses is None:

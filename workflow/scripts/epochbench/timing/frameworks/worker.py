@@ -12,6 +12,7 @@ import platform
 import sys
 import time
 import traceback
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TextIO
@@ -40,6 +41,7 @@ class Session:
 
     def __init__(self, task: Task, console: TextIO | None = None):
         self.task, self.console = task, console
+        self.shapes: dict[str, tuple] = {}  # of the weights that a training began with
 
     def open(self) -> dict:
         """Prepare this process and open the framework; tell what it is."""
@@ -88,25 +90,22 @@ class Session:
         return {"seconds": seconds, "losses": losses}
 
     def whole_epoch(self, weights: str, kept: str) -> dict:
-        """Take a whole epoch from some weights by the function that is timed; tell its losses, keep its weights.
-
-        After it the training goes on from where it was, with no momentum.
-        """
-        before = self.step.weights()
+        """Take a whole epoch from some weights by the function that is timed; tell its losses, keep its weights."""
         self._begin(weights)
         self.device.start()
         losses = self.step.epoch(self.sizes)
         seconds = self.device.stop().wall_seconds
-        told = losses.every()
         self._save(kept)
-        self.trainer.begin(before)
-        self.device.settle()
-        return {"seconds": seconds, "losses": told}
+        return {"seconds": seconds, "losses": losses.every()}
 
-    def time_epochs(self, owners: list[int]) -> dict:
-        """Time the epochs; `owners` are further processes on the card that are ours."""
+    def time_epochs(self, weights: str, owners: list[int]) -> dict:
+        """Time the epochs of a training from some weights; `owners` are further processes on the card that are ours."""
         self.device.owners = {os.getpid(), *owners}
-        return to_dict(stopwatch.time_epochs(self.task, Solo(), self.step, self.sizes, self.device, self.console))
+        self._begin(weights)
+        self.device.settle()
+        self.step.first = None
+        timed = stopwatch.time_epochs(self.task, Solo(), self.step, self.sizes, self.device, self.console)
+        return to_dict(replace(timed, first_losses=self.step.first.every()))
 
     def finish(self, kept: str) -> dict:
         """Keep the weights as they are; tell what else the record says."""
@@ -120,10 +119,20 @@ class Session:
 
     def _begin(self, path: str) -> None:
         stored = load_file(path)
+        self.shapes = {name: stored[name].shape for name in self.names}
         self.trainer.begin({name: stored[name] for name in self.names})
 
     def _save(self, path: str) -> None:
-        save_file({name: np.ascontiguousarray(values) for name, values in self.trainer.weights().items()}, path)
+        """Write the weights to a file. Raises BenchmarkError where they are not those that a training began with."""
+        kept = {name: np.ascontiguousarray(values) for name, values in self.trainer.weights().items()}
+        shapes = {name: values.shape for name, values in kept.items()}
+        if wrong := sorted(name for name, _ in shapes.items() ^ self.shapes.items()):
+            cell, first = self.task.cell, wrong[0]
+            raise BenchmarkError(
+                f"cell '{cell.cell}': framework {cell.framework} gives back weight '{first}' in shape "
+                f"{shapes.get(first, 'none')}, and was given {self.shapes.get(first, 'none')}; mend its weights()"
+            )
+        save_file(kept, path)
 
 
 def _batches(task: Task) -> list[tuple[np.ndarray, np.ndarray]]:
