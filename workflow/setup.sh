@@ -34,19 +34,19 @@ progress() {
     fi
 }
 
-# Nothing goes on writing when this has ended, not even while it ends.
+# Nothing goes on writing when this has ended.
 break_off() {
-    [ -z "$installer" ] || { kill "$installer" 2>/dev/null && wait "$installer" 2>/dev/null || true; }
+    trap '' HUP INT QUIT TERM
+    { kill "${!:-}" && wait "$!"; } 2>/dev/null || true
+    # Until none of its session is left; no longer than a second, since the dead count where no init collects them.
+    for _ in 1 2 3 4 5 6 7 8 9 10; do kill -KILL "-${!:-}" 2>/dev/null && sleep 0.1; done
     fail "broken off; the same command goes on"
 }
 
 # Run a command with its output in the log, and say how far it is.
 watched() {
-    installer=
-    trap break_off INT TERM
     "$@" >"$log" 2>&1 &
-    installer=$!
-    while kill -0 "$installer" 2>/dev/null; do
+    while kill -0 "$!" 2>/dev/null; do
         now=$(progress)
         if [ "$now" != "$said" ]; then
             # On a terminal one line that changes; elsewhere a line for every tenth package.
@@ -55,15 +55,13 @@ watched() {
         fi
         sleep 0.2
     done
-    status=0
-    wait "$installer" || status=$?
     [ ! -t 2 ] || echo >&2
-    return "$status"
+    wait "$!"
 }
 
 # Nothing is built in an environment of its own, whose tools would be fetched past the hashes.
 by_pip() {
-    exec "$folder/bin/python" -m pip install --disable-pip-version-check --require-hashes --no-build-isolation \
+    "$folder/bin/python" -m pip install --disable-pip-version-check --require-hashes --no-build-isolation \
         --progress-bar off "$@"
 }
 
@@ -84,7 +82,7 @@ fetch_uv() {
 }
 
 by_uv() {
-    exec "$with_pip" "$workflow/uv_install.py" "$folder/bin/uv" --python "$folder/bin/python" --require-hashes \
+    "$with_pip" "$workflow/uv_install.py" "$folder/bin/uv" --python "$folder/bin/python" --require-hashes \
         --no-build-isolation ${anew:+--reinstall} "$@"
 }
 
@@ -110,14 +108,14 @@ nvidia_driver() {
 
 # torch and torchvision from that index alone.
 torch_by_pip() {
-    exec "$folder/bin/python" -m pip install --disable-pip-version-check --no-deps --progress-bar off \
+    "$folder/bin/python" -m pip install --disable-pip-version-check --no-deps --progress-bar off \
         --index-url "$torch_index" -r "$folder/torch.txt"
 }
 
 # Then what they need and nothing here pins: AMD's Triton, Intel's runtime, another CUDA. Some lie in that index alone,
 # and it has at times lacked others. Whatever is pinned stays as it was checked.
 needed_by_torch() {
-    exec "$folder/bin/python" -m pip install --disable-pip-version-check --progress-bar off \
+    "$folder/bin/python" -m pip install --disable-pip-version-check --progress-bar off \
         --extra-index-url "$torch_index" -c "$folder/constraints.txt" -r "$folder/torch.txt"
 }
 
@@ -146,6 +144,14 @@ if [ "$(uname)" = Darwin ] && [ "$("$python" -c 'import platform; print(platform
 fi
 python=$("$python" -c 'import sys; print(sys.executable)') # itself, where a version manager's script stands before it
 
+# All that writes is in a session of its own, to be ended as a whole; this one waits, and hears a signal at once.
+if [ "${3:-}" != inside ]; then
+    trap break_off HUP INT QUIT TERM
+    PYTHON=$python "$python" -c 'import os, sys; os.setsid(); os.execvp("sh", ["sh", *sys.argv[1:]])' "$0" "$@" inside &
+    wait "$!"
+    exit
+fi
+
 echo "setup: Python $version into $folder"
 "$python" -m venv --without-pip "$folder" ||
     fail "no virtual environment could be made in $folder; is Python's venv module installed?"
@@ -170,14 +176,14 @@ echo "setup: downloading and installing, some gigabytes with CUDA; every file is
 pins yes uv >"$folder/uv.txt"
 pins yes 'pip|setuptools' >"$folder/tools.txt" # before what has no wheel, which they build
 by=uv
-if fetch_uv >"$log" 2>&1 && (by_uv -r "$folder/tools.txt") >"$log" 2>&1 && watched by_uv -r "$folder/pins.txt"; then
+if fetch_uv >"$log" 2>&1 && by_uv -r "$folder/tools.txt" >"$log" 2>&1 && watched by_uv -r "$folder/pins.txt"; then
     bytecode
 else
     ! grep -qE "$MISMATCH" "$log" || refuse
     echo "setup: pip installs, since uv could not: $(reason)"
     by=pip
     ensure_pip >"$log" 2>&1 || fail "'$python' has no pip and can make none; is Python's venv module installed? (all of it: $log)"
-    [ ! -s "$folder/tools.txt" ] || (by_pip -r "$folder/tools.txt") >"$log" 2>&1 || refuse
+    [ ! -s "$folder/tools.txt" ] || by_pip -r "$folder/tools.txt" >"$log" 2>&1 || refuse
     watched by_pip --force-reinstall -r "$folder/pins.txt" || refuse # uv may have left a part of a package
 fi
 

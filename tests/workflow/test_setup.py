@@ -101,14 +101,9 @@ def pin(path, name, version="1.0"):
     return f"{name}=={version} \\\n    --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
 
 
-# As it is, and as one that takes its time to end when it is told to.
-PROMPT = 'exec "{uv}" "$@"'
-SLOW_TO_END = '"{uv}" "$@" &\ntrap "sleep 2; kill $!; exit 1" TERM\nwait $!'
-
-
-def uv_wheel(folder, run=PROMPT):
+def uv_wheel(folder):
     """A wheel of uv whose program is the one of this environment."""
-    script = f"#!/bin/sh\n{run.format(uv=uv.find_uv_bin())}\n"
+    script = f'#!/bin/sh\nexec "{uv.find_uv_bin()}" "$@"\n'
     return wheel(folder, "uv", "0.0", {"uv-0.0.data/scripts/uv": script}, mode=0o755)
 
 
@@ -157,11 +152,11 @@ def test_an_unreachable_index_is_told_in_one_line(tmp_path):
 
 @pytest.fixture
 def site(tmp_path):
-    """A loopback server of files; a path that ends in `stall` is never answered."""
+    """A loopback server of files; a path that holds the word `stalls` is never answered."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def do_GET(self):
-            if "stall" in self.path:
+            if self.server.stalls in self.path:
                 self.server.asked.set()
                 self.server.released.wait(60)
             super().do_GET()
@@ -172,7 +167,12 @@ def site(tmp_path):
     folder = tmp_path / "site"
     folder.mkdir()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder)) as server:
-        server.asked, server.released, server.folder = threading.Event(), threading.Event(), folder
+        server.asked, server.released, server.folder, server.stalls = (
+            threading.Event(),
+            threading.Event(),
+            folder,
+            "stall",
+        )
         server.url = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
@@ -233,20 +233,55 @@ def test_a_tampered_wheel_is_refused_and_the_next_set_up_mends_what_is_there(tmp
     assert (tmp_path / "venv/.ready").exists()
 
 
-def test_a_set_up_that_is_broken_off_is_not_ready_and_leaves_no_process(tmp_path, site):
+def source_package(folder, name, build):
+    """Write a package without a wheel, whose `build_wheel` is the line `build`, and return its pin."""
+    source = folder / f"{name}-1.0"
+    source.mkdir(parents=True)
+    (source / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    (source / "backend.py").write_text(f"import subprocess, sys\ndef build_wheel(*_):\n    {build}\n")
+    (source / "PKG-INFO").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    with tarfile.open(folder / f"{name}-1.0.tar.gz", "w:gz") as archive:
+        archive.add(source, f"{name}-1.0")
+    return pin(folder / f"{name}-1.0.tar.gz", name)
+
+
+def stalled(stage, wheels, site):
+    """Return pins whose set-up asks `site` at a stage, and gets no answer."""
+    site.stalls = {"uv": "/uv/", "the tools": "/setuptools/"}.get(stage, "stall")
+    asks = f"import urllib.request; urllib.request.urlopen('{site.url}/stall')"
+    if stage == "uv":
+        return uv_wheel(wheels / "elsewhere")
+    if stage in ("the tools", "a package"):
+        return uv_wheel(wheels) + wheel(wheels / "elsewhere", "setuptools" if stage == "the tools" else "stall")
+    if stage == "a package's compiler":
+        return uv_wheel(wheels) + source_package(wheels, "thing", f'subprocess.run([sys.executable, "-c", "{asks}"])')
+    return uv_wheel(wheels) + wheel(
+        wheels, "thing", files={"thing.pth": f"import sys; '-qq' in sys.argv and exec({asks!r})"}
+    )
+
+
+STAGES = ["uv", "the tools", "a package", "a package's compiler", "bytecode"]
+
+
+@pytest.mark.parametrize("stage", deep(STAGES, *(set(STAGES) - {"a package's compiler"})))
+@with_programs("this system's", "small programs")
+def test_a_set_up_that_is_broken_off_is_not_ready_and_leaves_no_process(tmp_path, site, stage, programs):
     wheels = tmp_path / "wheels"
     requirements = tmp_path / "requirements.txt"
-    requirements.write_text(uv_wheel(wheels, SLOW_TO_END) + wheel(tmp_path / "elsewhere", "stall"))
+    requirements.write_text(stalled(stage, wheels, site))
     ready = tmp_path / "venv/.ready"
     ready.parent.mkdir()
     ready.touch()  # of an earlier set-up
-    settings = unconfigured(PYTHON=sys.executable, PIP_INDEX_URL=site.url, PIP_FIND_LINKS=str(wheels))
+    indexes = {"PIP_INDEX_URL": site.url, "PIP_FIND_LINKS": str(wheels), "PYTHONDONTWRITEBYTECODE": "1"}
+    settings = unconfigured(PYTHON=sys.executable, **indexes, **programs)
     with subprocess.Popen(command(tmp_path, requirements), env=settings, stderr=subprocess.PIPE, text=True) as process:
         assert site.asked.wait(60)
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 1
-    assert "broken off; the same command goes on" in said
+    assert said.splitlines()[-1] == "setup: broken off; the same command goes on"
     assert not ready.exists()
     assert [line for line in running() if str(tmp_path / "venv") in line] == []
 
@@ -258,17 +293,9 @@ def running():
 
 @pytest.mark.deep
 def test_a_package_that_must_be_compiled_and_cannot_is_told_in_one_line(tmp_path):
-    source = tmp_path / "thing-1.0"
-    source.mkdir()
-    (source / "pyproject.toml").write_text(
-        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-    )
-    (source / "backend.py").write_text("def build_wheel(*_):\n    raise SystemExit('error: command cc failed')\n")
-    (source / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n")
-    with tarfile.open(tmp_path / "thing-1.0.tar.gz", "w:gz") as archive:
-        archive.add(source, "thing-1.0")
     requirements = tmp_path / "requirements.txt"
-    requirements.write_text(uv_wheel(tmp_path) + pin(tmp_path / "thing-1.0.tar.gz", "thing"))
+    thing = source_package(tmp_path, "thing", "raise SystemExit('error: command cc failed')")
+    requirements.write_text(uv_wheel(tmp_path) + thing)
     outcome = setup(tmp_path, requirements, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path))
     assert "has no wheel for Python" in complaint(outcome)
     assert "pip installs, since uv could not" in outcome.stdout

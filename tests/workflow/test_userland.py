@@ -25,7 +25,7 @@ GNUS_ALONE = {
     r"\bdate\b[^|\n]* (-d|--date)": "date -d",
     r"\bsort\b[^|\n]* -[a-zA-Z]*V": "sort -V",
     r"\bstat\b[^|\n]* -c": "stat -c",
-    r"\b(nproc|sha256sum|md5sum|tac|timeout|setsid|flock)\b": "programs of GNU and Linux",
+    r"(?<!os\.)\b(nproc|sha256sum|md5sum|tac|timeout|setsid|flock)\b": "programs of GNU and Linux",
     r"\bfind\b[^|\n]* -(delete|printf|quit)\b": "actions of find",
     r"\b(cp|ls|rm|mkdir|head|tail|tr|cut|wc) --[a-z]": "long options",
 }
