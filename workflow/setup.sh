@@ -106,9 +106,10 @@ nvidia_driver() {
     [ -e /proc/driver/nvidia/version ] || [ -e /dev/nvidiactl ] || [ -e /dev/dxg ]
 }
 
-# torch and torchvision from that index alone.
+# torch and torchvision from that index alone: pip passes over empty settings, so every other place becomes this one.
 torch_by_pip() {
-    "$folder/bin/python" -m pip install --disable-pip-version-check --no-deps --progress-bar off \
+    PIP_NO_INDEX=0 PIP_EXTRA_INDEX_URL=$torch_index PIP_FIND_LINKS=$torch_index \
+        "$folder/bin/python" -m pip install --disable-pip-version-check --no-deps --progress-bar off \
         --index-url "$torch_index" -r "$folder/torch.txt"
 }
 

@@ -324,6 +324,31 @@ def test_torch_can_come_without_cuda_and_the_rest_is_still_checked(tmp_path, sit
     assert not any(has(tmp_path, name.replace("-", "_")) for name in cuda)
 
 
+@pytest.mark.parametrize("told", deep(["by a file", "by variables"], "by variables"))
+def test_torch_comes_from_no_other_place_that_pip_is_told_of(tmp_path, site, told):
+    """A later build, as a mirror of all of PyPI may have it."""
+    wheels = tmp_path / "wheels"
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text(
+        uv_wheel(wheels) + "".join(wheel(tmp_path / "pinned", name) for name in ("torch", "torchvision"))
+    )
+    for name in ("torch", "torchvision"):
+        wheel(site.folder / "cpu" / name, name, "1.0+cpu")
+        for elsewhere in (wheels, site.folder / "other" / name):
+            wheel(elsewhere, name, "1.0+other")
+    places = {"no-index": "1", "find-links": str(wheels), "extra-index-url": f"{site.url}/other"}
+    (tmp_path / "pip.conf").write_text(
+        "".join(["[global]\n", *(f"{name} = {value}\n" for name, value in places.items())])
+    )
+    variables = {f"PIP_{name.upper().replace('-', '_')}": value for name, value in places.items()}
+    settings = {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf")} if told == "by a file" else variables
+    outcome = setup(tmp_path, requirements, **settings, TORCH_INDEX=f"{site.url}/cpu")
+    assert outcome.returncode == 0, outcome.stderr
+    (packages,) = (tmp_path / "venv/lib").glob("python*/site-packages")
+    about = {path.name for path in packages.glob("torch*.dist-info")}
+    assert about == {"torch-1.0+cpu.dist-info", "torchvision-1.0+cpu.dist-info"}
+
+
 @with_programs("small programs")
 def test_torch_of_another_index_brings_what_it_alone_needs_and_changes_no_pin(tmp_path, site, programs):
     """AMD's has a Triton of its own; without Intel's runtime torch cannot be imported. An index may lack a part."""
