@@ -154,8 +154,8 @@ if [ "${3:-}" != inside ]; then
 fi
 
 echo "setup: Python $version into $folder"
-"$python" -m venv --without-pip "$folder" ||
-    fail "no virtual environment could be made in $folder; is Python's venv module installed?"
+told=$("$python" -m venv --without-pip "$folder" 2>&1) ||
+    fail "no virtual environment could be made in $folder: $(echo "$told" | tail -n 1)"
 # Where an earlier set-up was broken off, a package may be there in part, which no installer notices by itself.
 anew=
 [ ! -e "$folder/.unfinished" ] || anew=yes

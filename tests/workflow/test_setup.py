@@ -136,6 +136,15 @@ def test_a_python_of_an_intel_mac_is_refused_in_one_line(tmp_path):
     assert not (tmp_path / "venv").exists()
 
 
+def test_where_no_environment_can_be_made_the_line_has_pythons_own_reason(tmp_path):
+    """A folder that may not be written is told alike, but does not hinder root."""
+    (tmp_path / "venv").write_text("a file")
+    (line,) = setup(tmp_path, REPOSITORY / "requirements.txt").stderr.splitlines()
+    said, _, reason = line.partition("venv: ")
+    assert said == f"setup: no virtual environment could be made in {tmp_path}/"
+    assert f"'{tmp_path / 'venv'}'" in reason
+
+
 def test_a_missing_python_is_told_in_one_line(tmp_path):
     outcome = setup(tmp_path, REPOSITORY / "requirements.txt", python="no-such-python")
     (line,) = outcome.stderr.splitlines()
