@@ -21,7 +21,7 @@ submit() {
     rule=$1 threads=$2 memory=$3 minutes=$4 gpus=$5 script=$6
     mkdir -p "$logs"
     alone=no
-    case $rule in train_* | calibrate_*) alone=yes ;; esac
+    case $rule in train_* | calibrate_* | *_train_* | *_calibrate_*) alone=yes ;; esac # a module may give rules a prefix
     case $scheduler in
     slurm)
         [ "$alone" = no ] || options="$options --exclusive"

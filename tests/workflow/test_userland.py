@@ -198,6 +198,9 @@ SCHEDULERS = {
 }
 
 
+ALONE = {"slurm": "--exclusive", "lsf": "-x", "sge": "exclusive=true", "pbs": "place=excl"}
+
+
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_a_scheduler_is_asked_and_understood(clone, tmp_path, typed, programs, scheduler):
     submits, number, tells, state, outcome = SCHEDULERS[scheduler]
@@ -211,3 +214,26 @@ def test_a_scheduler_is_asked_and_understood(clone, tmp_path, typed, programs, s
     assert submitted == (0, "7\n")
     assert (there / "asked").read_text().split()[-1] == "job.sh"
     assert typed("sh", script, "status", "7", **environment) == (0, f"{outcome}\n")
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_timing_jobs_alone_ask_for_a_node_of_their_own_under_a_modules_prefix_too(
+    clone, tmp_path, typed, programs, scheduler
+):
+    there = tmp_path / "scheduler"
+    there.mkdir()
+    program(there, SCHEDULERS[scheduler][0], f'printf "%s\\n" "$*" >> {there}/asked')
+    rules = (
+        "train_cpu",
+        "epochbench_train_cpu",
+        "epochbench_calibrate_gpu",
+        "shard_archive",
+        "epochbench_shard_archive",
+    )
+    for rule in rules:
+        typed(
+            "sh", "profiles/generic/scheduler.sh", "submit", rule, "2", "4000", "10", "0", "job.sh",
+            EPOCHBENCH_SCHEDULER=scheduler, PATH=f"{there}:{programs}",
+        )  # fmt: skip
+    asked = (there / "asked").read_text().splitlines()
+    assert [ALONE[scheduler] in line.split() for line in asked] == [True, True, True, False, False]
