@@ -27,7 +27,7 @@ submit() {
         [ "$alone" = no ] || options="$options --exclusive"
         [ "$gpus" = 0 ] || options="$options --gpus=$gpus"
         # shellcheck disable=SC2086 # options are words
-        sbatch --parsable --ntasks=1 --cpus-per-task="$threads" --mem="$memory" --time="$minutes" \
+        sbatch --parsable --job-name="$rule" --ntasks=1 --cpus-per-task="$threads" --mem="$memory" --time="$minutes" \
             --output="$logs/%j.log" $options "$script" | cut -d';' -f1
         ;;
     lsf)

@@ -261,7 +261,7 @@ def test_the_generic_profile_submits_through_its_own_command_lines(slurm, site):
     (found,) = records(site)
     assert found["machine"]["slurm_job"]
     job = next(job for job in slurm.jobs() if job["JobId"] == found["machine"]["slurm_job"])
-    assert (job["OverSubscribe"], job["JobState"]) == ("NO", "COMPLETED")
+    assert (job["JobName"], job["OverSubscribe"], job["JobState"]) == ("train_cpu", "NO", "COMPLETED")
 
 
 def test_a_login_node_without_internet_says_so_before_anything_is_submitted(slurm, site):

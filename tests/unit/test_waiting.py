@@ -17,9 +17,9 @@ from epochbench.waiting import (
     waiting_jobs,
 )
 
-QUEUE = """7|PENDING|PartitionConfig|rule_train_cpu_wildcards_cpu-reference_1|/here
-8|RUNNING|None|rule_train_cpu_wildcards_cpu-reference_2|/here
-9|PENDING|Resources|rule_train_gpu_wildcards_gpu-best_1|/elsewhere
+QUEUE = """7|PENDING|PartitionConfig|rule_train_cpu_wildcards_cpu-reference_1|0b7d-51|/here
+8|RUNNING|None|rule_train_cpu_wildcards_cpu-reference_2|0b7d-51|/here
+9|PENDING|Resources|rule_train_gpu_wildcards_gpu-best_1|0b7d-51|/elsewhere
 """
 STUCK = Waiting("7", "train cpu cpu-reference 1", "PartitionConfig")
 PATIENT = Waiting("9", "train gpu gpu-best 1", "Resources")
@@ -28,6 +28,12 @@ PATIENT = Waiting("9", "train gpu gpu-best 1", "Resources")
 def test_only_what_waits_in_this_folder_is_looked_at():
     assert waiting_jobs(QUEUE, "/here") == [STUCK]
     assert waiting_jobs("slurm_load_jobs error: timed out\n", "/here") == []
+
+
+@pytest.mark.parametrize("comment", ["(null)", ""])
+def test_a_job_without_a_comment_is_known_by_its_name(comment):
+    (job,) = waiting_jobs(f"7|PENDING|Resources|{comment}|train_cpu|/here\n", "/here")
+    assert job.what == "train cpu"
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ NEVER = (
 # A new job's reason may be one that the scheduler has not looked at yet; two looks tell.
 LOOK_SECONDS, LOOKS = 10.0, 2
 FIRST_WORD_SECONDS, NEXT_WORD_SECONDS = 60.0, 600.0
-FORMAT = "%i|%T|%r|%k|%Z"
+FORMAT = "%i|%T|%r|%k|%j|%Z"
+NO_COMMENT = ("", "(null)")
 
 
 class Waiting(NamedTuple):
@@ -42,17 +43,17 @@ class Waiting(NamedTuple):
 
 def waiting_jobs(text: str, folder: str | Path) -> list[Waiting]:
     """Return the jobs of a folder that have not begun, from what squeue printed in FORMAT."""
-    rows = [line.strip().split("|", 4) for line in text.splitlines()]
+    rows = [line.strip().split("|", 5) for line in text.splitlines()]
     return [
-        Waiting(row[0], _what(row[3]), row[2])
+        Waiting(row[0], _what(row[4] if row[3] in NO_COMMENT else row[3]), row[2])
         for row in rows
-        if len(row) == 5 and row[1] == "PENDING" and row[4] == str(folder)
+        if len(row) == 6 and row[1] == "PENDING" and row[5] == str(folder)
     ]
 
 
-def _what(comment: str) -> str:
-    """Return "train_cpu cpu-reference 1" from the comment that Snakemake's plugin gives a job."""
-    return " ".join(re.sub(r"^rule_|_wildcards_", " ", comment).replace("_", " ").split()) or "a job"
+def _what(words: str) -> str:
+    """Return "train cpu cpu-reference 1" from the comment that Snakemake's plugin gives a job, or a rule's name."""
+    return " ".join(re.sub(r"^rule_|_wildcards_", " ", words).replace("_", " ").split())
 
 
 def remedy(reason: str) -> str | None:
