@@ -123,11 +123,24 @@ def test_what_the_job_got_is_what_is_used(slurm, site):
     assert {gate["gate"]: gate["passed"] for gate in found["gates"]}["fair CPU"] is True
 
 
-def test_a_job_that_can_never_start_is_told_with_slurms_reason_and_the_key_and_fails_where_asked(slurm, site):
-    asked = settings(cpu_cores=16, never_starts="cancel")
+@pytest.mark.parametrize(
+    ("impossible", "told"),
+    [
+        ({"cpu_cores": 16}, "can never start: Slurm says PartitionConfig; change cluster.cpu_cores"),
+        (
+            {"memory_mb": 9_000_000},
+            "was refused: Slurm says Memory specification can not be satisfied; change cluster.memory_mb",
+        ),
+    ],
+    ids=["in the queue", "by sbatch"],
+)
+def test_a_job_that_can_never_start_is_told_with_slurms_reason_and_the_key_and_fails_where_asked(
+    slurm, site, impossible, told
+):
+    asked = settings(never_starts="cancel", **impossible)
     status, output = run(slurm, site, *command(one_cell(site), cluster=asked))
     assert status != 0
-    assert "can never start: Slurm says PartitionConfig; change cluster.cpu_cores" in output, output[-3000:]
+    assert told in output, output[-3000:]
     assert records(site) == []
     assert not [job for job in slurm.jobs() if job.get("WorkDir") == str(site) and job["JobState"] == "PENDING"]
 

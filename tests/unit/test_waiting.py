@@ -1,5 +1,6 @@
 """What the console says of jobs that wait in Slurm's queue."""
 
+import logging
 import math
 
 import pytest
@@ -11,6 +12,7 @@ from epochbench.waiting import (
     LOOK_SECONDS,
     LOOKS,
     NEXT_WORD_SECONDS,
+    Refusals,
     Waiting,
     Watch,
     remedy,
@@ -50,6 +52,16 @@ def test_a_job_without_a_comment_is_known_by_its_name(comment):
         ("InvalidAccount", "cluster.account"),
         ("InvalidQOS", "cluster.qos"),
         ("JobHeldUser", "scontrol release"),
+        # As sbatch writes them.
+        ("Memory specification can not be satisfied", "cluster.memory_mb"),
+        ("Requested node configuration is not available", "gpu_model"),
+        ("More processors requested than permitted", "cluster.cpu_cores"),
+        ("Requested time limit is invalid (missing or exceeds some limit)", "cluster.runtime_minutes"),
+        ("invalid partition specified: no", "cluster.partition"),
+        ("Invalid feature specification", "cluster.constraint"),
+        ("Invalid account or account/partition combination specified", "cluster.account"),
+        ("Invalid qos specification", "cluster.qos"),
+        ("Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)", "cluster.qos"),
     ],
 )
 def test_a_reason_that_no_waiting_ends_names_the_key_to_change(reason, key):
@@ -61,6 +73,7 @@ def test_a_reason_that_no_waiting_ends_names_the_key_to_change(reason, key):
     [
         "Resources", "Priority", "None", "Licenses", "ReqNodeNotAvail", "PartitionDown",
         # Too many jobs at once; and a node that is drained, where a job asks for one.
+        "Unable to contact slurm controller (connect failure)",
         "QOSJobLimit", "AssocMaxJobsLimit", "QOSMaxNodePerUserLimit", "AssocGrpCpuLimit", "PartitionNodeLimit",
     ],
 )  # fmt: skip
@@ -81,6 +94,26 @@ def test_a_job_that_can_never_start_is_told_once_and_ended_where_asked():
         "cluster.gpu_cores or cluster.memory_mb, or cluster.partition (`make cluster` shows what there is)."
     ]
     assert ended == ["7"]
+
+
+def test_a_job_that_sbatch_does_not_take_is_told_with_the_key_to_change():
+    said = []
+    log = logging.Logger("as Snakemake's")
+    log.addHandler(Refusals(said.append))
+    first = "sbatch: error: Memory specification can not be satisfied"
+    then = "sbatch: error: Batch job submission failed: Requested node configuration is not available"
+    error = f"SLURM sbatch failed. The error message was '{first}\n{then}'.\n    sbatch call:\n        sbatch --mem 9"
+    log.error("Error in rule train_cpu", extra={"rule_name": "train_cpu", "rule_msg": error})
+    log.error("Error in rule train_gpu", extra={"rule_name": "train_gpu", "rule_msg": None})
+    log.error(f"SLURM sbatch failed for array job submission. The error message was '{then}'.\n")
+    memory, configuration = said
+    assert memory == (
+        "train cpu was refused: Slurm says Memory specification can not be satisfied; change cluster.memory_mb, or "
+        "cluster.partition (`make cluster` shows what there is)."
+    )
+    assert configuration.startswith(
+        "a job was refused: Slurm says Requested node configuration is not available; change"
+    )
 
 
 def test_without_being_asked_nothing_is_ended():

@@ -1,5 +1,6 @@
-"""Jobs that wait in Slurm's queue: why, and what to change where one can never start."""
+"""Jobs that wait in Slurm's queue, or that it does not take: why, and what to change where one can never start."""
 
+import logging
 import re
 import shutil
 import subprocess
@@ -12,18 +13,23 @@ from typing import NamedTuple
 
 from epochbench.progress import duration
 
-# Reasons that no waiting ends, as squeue writes them (Slurm's page "Job reason codes"), and the keys to change.
+# Reasons that no waiting ends, as squeue writes them (Slurm's page "Job reason codes") or sbatch (slurm_errno.c), and
+# the keys to change.
 ASKED = "cluster.cpu_cores, cluster.gpu_cores or cluster.memory_mb"
 NEVER = (
-    (r"PartitionConfig", f"{ASKED}, or cluster.partition"),
-    (r"PartitionTimeLimit|.*Max(Wall|Time).*", "cluster.runtime_minutes, or cluster.partition"),
+    (r"PartitionConfig|More processors requested.*", f"{ASKED}, or cluster.partition"),
+    (r"Memory (specification|required).*", "cluster.memory_mb, or cluster.partition"),
+    (r"Requested node configuration.*", f"{ASKED}, a GPU cell's processes or gpu_model, or cluster.partition"),
+    (r"Invalid partition.*", "cluster.partition"),
+    (r"PartitionTimeLimit|.*Max(Wall|Time).*|Requested time limit.*", "cluster.runtime_minutes, or cluster.partition"),
     (
-        r"BadConstraints",
+        r"BadConstraints|Invalid feature.*|Invalid generic resource.*",
         "a cell's constraint or gpu_model, cluster.constraint, cluster.gpu_model, or cluster.partition",
     ),
     (r"(Invalid|Assoc).*Account.*|AccountNotAllowed", "cluster.account"),
-    (r"InvalidQOS|QOSNotAllowed", "cluster.qos"),
+    (r"Invalid ?QOS.*|QOSNotAllowed", "cluster.qos"),
     (r"(QOS|Assoc)Max.*Per(Job|Node).*|QOSMin.*|MaxMemPerLimit", f"{ASKED}, or cluster.qos"),
+    (r"Job violates accounting/QOS policy.*", f"{ASKED}, cluster.runtime_minutes, or cluster.qos; or fewer --jobs"),
     (r"JobHeld(User|Admin)|DependencyNeverSatisfied", "nothing here: somebody holds them; scontrol release, or ask"),
 )
 # A new job's reason may be one that the scheduler has not looked at yet; two looks tell.
@@ -31,6 +37,7 @@ LOOK_SECONDS, LOOKS = 10.0, 2
 FIRST_WORD_SECONDS, NEXT_WORD_SECONDS = 60.0, 600.0
 FORMAT = "%i|%T|%r|%k|%j|%Z"
 NO_COMMENT = ("", "(null)")
+REFUSAL = r"sbatch: error: (?:Batch job submission failed: )?(.+)"
 
 
 class Waiting(NamedTuple):
@@ -58,7 +65,11 @@ def _what(words: str) -> str:
 
 def remedy(reason: str) -> str | None:
     """Return what to change where no waiting ends a reason; None where it may end."""
-    return next((keys for pattern, keys in NEVER if re.fullmatch(pattern, reason)), None)
+    return next((keys for pattern, keys in NEVER if re.fullmatch(pattern, reason, re.IGNORECASE)), None)
+
+
+def _change(reason: str) -> str:
+    return f"Slurm says {reason}; change {remedy(reason)} (`make cluster` shows what there is)."
 
 
 class Watch:
@@ -83,8 +94,7 @@ class Watch:
     def _tell_stuck(self, jobs: list[Waiting]) -> None:
         for reason in dict.fromkeys(job.reason for job in jobs):
             those = [job for job in jobs if job.reason == reason]
-            change = f"Slurm says {reason}; change {remedy(reason)}"
-            self._say(f"{_named(those)} can never start: {change} (`make cluster` shows what there is).")
+            self._say(f"{_named(those)} can never start: {_change(reason)}")
         self._told |= {job.job for job in jobs}
         if jobs and self._cancel:
             self._cancel([job.job for job in jobs])
@@ -106,6 +116,21 @@ def _named(jobs: list[Waiting]) -> str:
     return f"{jobs[0].what} (job {jobs[0].job}){others}"
 
 
+class Refusals(logging.Handler):
+    """Says what to change below every error that Snakemake logs since sbatch did not take a job."""
+
+    def __init__(self, say: Callable[[str], None]):
+        super().__init__(logging.ERROR)
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look for sbatch's words in a message and in what Snakemake adds to it, a job's error and its rule."""
+        text = f"{record.getMessage()}\n{getattr(record, 'rule_msg', '')}"
+        reason = next((word for line in re.findall(REFUSAL, text) if remedy(word := line.removesuffix("'."))), None)
+        if reason:
+            self._say(f"{_what(getattr(record, 'rule_name', 'a job'))} was refused: {_change(reason)}")
+
+
 def watch_queue(folder: str | Path, *, cancel: bool) -> None:
     """Look at the queue for as long as this process lives, from a thread of its own; nothing where Slurm is not there.
 
@@ -113,7 +138,8 @@ def watch_queue(folder: str | Path, *, cancel: bool) -> None:
     """
     if shutil.which("squeue") is None:
         return
-    watch = Watch(lambda line: print(line, file=sys.stderr, flush=True), _scancel if cancel else None)
+    watch = Watch(_say, _scancel if cancel else None)
+    logging.getLogger("snakemake").addHandler(Refusals(_say))
     command = ["squeue", "--noheader", "--me", f"--format={FORMAT}"]
 
     def look_on() -> None:
@@ -124,6 +150,10 @@ def watch_queue(folder: str | Path, *, cancel: bool) -> None:
                 watch.look(waiting_jobs(done.stdout, folder), time.monotonic())
 
     threading.Thread(target=look_on, daemon=True).start()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _scancel(jobs: list[str]) -> None:
