@@ -17,6 +17,11 @@ fail() {
     exit 2
 }
 
+case $scheduler in
+slurm | lsf | sge | pbs) ;;
+*) fail "EPOCHBENCH_SCHEDULER is '$scheduler'; it must be slurm, lsf, sge or pbs" ;;
+esac
+
 submit() {
     rule=$1 threads=$2 memory=$3 minutes=$4 gpus=$5 script=$6
     mkdir -p "$logs"
@@ -50,7 +55,6 @@ submit() {
         qsub -V -l "select=1:ncpus=$threads:mem=${memory}mb:ngpus=$gpus" -l "walltime=$((minutes * 60))" \
             -j oe -o "$logs/" $options "$script"
         ;;
-    *) fail "EPOCHBENCH_SCHEDULER is '$scheduler'; it must be slurm, lsf, sge or pbs" ;;
     esac
 }
 
@@ -64,7 +68,12 @@ state() {
 }
 
 case $action in
-submit) submit "$@" ;;
+submit)
+    id=$(submit "$@") || id=
+    [ -n "$id" ] ||
+        fail "$scheduler did not take $1 with $2 cores (cluster.cpu_cores, cluster.gpu_cores), $3 MB (cluster.memory_mb), $4 minutes (cluster.runtime_minutes), $5 GPUs (a cell's processes) and EPOCHBENCH_OPTIONS='$options'"
+    echo "$id"
+    ;;
 status)
     case $(state "$1") in
     COMPLETED | DONE) echo success ;;

@@ -198,6 +198,23 @@ SCHEDULERS = {
 }
 
 
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_job_that_a_scheduler_does_not_take_names_what_was_asked_and_the_keys(
+    clone, tmp_path, typed, programs, scheduler
+):
+    there = tmp_path / "scheduler"
+    there.mkdir()
+    program(there, SCHEDULERS[scheduler][0], "echo its own words >&2; exit 1")
+    words = ("submit", "train_cpu", "2", "4000", "10", "0", "job.sh")
+    environment = {"EPOCHBENCH_SCHEDULER": scheduler, "PATH": f"{there}:{programs}"}
+    status, said = typed("sh", "profiles/generic/scheduler.sh", *words, **environment)
+    assert status == 2
+    own, line = said.splitlines()
+    assert own == "its own words"
+    assert line.startswith(f"scheduler.sh: {scheduler} did not take train_cpu with 2 cores (cluster.cpu_cores,")
+    assert "4000 MB (cluster.memory_mb), 10 minutes (cluster.runtime_minutes)" in line
+
+
 ALONE = {"slurm": "--exclusive", "lsf": "-x", "sge": "exclusive=true", "pbs": "place=excl"}
 
 
