@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import textwrap
 import zipfile
 from hashlib import sha256
 from importlib import metadata
@@ -149,6 +150,55 @@ def test_another_workflow_imports_it_as_a_module(site):
     away = "--executor cluster-generic --cluster-generic-submit-cmd false --jobs 1 --seconds-between-status-checks 1"
     local = site.type(f"snakemake --until epochbench_acquire_archive --forceall {away}")
     assert re.search(r"Finished jobid: \d+ \(Rule: epochbench_acquire_archive\)", local)
+
+
+MODULE = """
+module epochbench:
+    snakefile: "{hub}/workflow/Snakefile"
+    config: {config}
+
+"""
+ALONE = ["report", "export", "compare", "history"]
+# What others look for by its path; train_gpu and calibrate_gpu inherit.
+ANEW = ["shard_archive", "draw_samples", "calibrate_gpu", "train_gpu", "aggregate_records", "draw_page", "all"]
+
+
+def importing(site, *lines):
+    """Write a workflow that imports this one, with a cell of each device."""
+    (site.folder / "sheet.tsv").write_text(ONE_CELL + "gpu-reference\tgpu\t100\n")
+    config = TINY | {"cells": "sheet.tsv", "devices": {"gpu": "require"}}
+    (site.folder / "Snakefile").write_text(MODULE.format(hub=site.hub, config=config) + "\n".join(lines) + "\n")
+
+
+def single_rules():
+    """Return the statements of docs/deploy.md that import single rules: those that stand alone, and one anew."""
+    text = (REPOSITORY / "docs/deploy.md").read_text()
+    (alone,) = re.findall(r"`(use rule report, .*?)`", text)
+    (anew,) = re.findall(r"^  ```\n(.*?)^  ```", text, re.MULTILINE | re.DOTALL)
+    return alone, textwrap.dedent(anew)
+
+
+def test_the_targets_that_build_on_no_rule_can_be_imported_by_themselves(site):
+    importing(site, single_rules()[0])
+    said = site.type(f"snakemake -n {' '.join(f'epochbench_{name}' for name in ALONE)}")
+    assert set(re.findall(r"^epochbench_(\w+) +1$", said, re.MULTILINE)) == set(ALONE)
+
+
+def test_a_target_that_builds_on_rules_which_are_not_imported_says_so(site):
+    importing(site, "use rule all from epochbench as epochbench_*")
+    assert "write `use rule * from ... as ...` first" in site.type("snakemake -n || true")
+
+
+def test_any_rule_can_be_imported_anew_after_all_of_them(site):
+    documented = single_rules()[1]
+    assert "train_cpu" in documented
+    others = [documented.replace("train_cpu", name) for name in ANEW]
+    importing(site, "use rule * from epochbench as epochbench_*", documented, *others)
+    said = site.type("snakemake -n")
+    assert said.count("Timing 2 cells, 1 runs each: cpu-reference, gpu-reference.") == 1
+    planned = re.findall(r"^epochbench_(\w+) +1$", said, re.MULTILINE)
+    assert {"train_cpu", *ANEW, "acquire_archive", "plan_more_runs"} <= set(planned)
+    assert said.count("of our own") == 1 + len(ANEW)
 
 
 @pytest.mark.deep

@@ -8,8 +8,8 @@ rule acquire_archive:
     input:
         local=local_archive,
     output:
-        archive="results/acquire/dataset.tar.gz",
-        manifest="results/acquire/manifest.json",
+        archive=ARCHIVE,
+        manifest=ARCHIVE_MANIFEST,
     log:
         "results/logs/acquire/acquire.log",
     localrule: True

@@ -32,14 +32,14 @@ rule aggregate_records:
         more_runs=MORE_RUNS,
         imports=local(config["results"]["import"]),
     output:
-        epochs="results/aggregate/epochs.csv",
+        epochs=EPOCHS,
         table=report(
-            "results/aggregate/summary.csv",
+            TABLE,
             caption="../report/summary.rst",
             category="Tables",
             labels={"table": "a row for each cell"},
         ),
-        summary="results/aggregate/summary.json",
+        summary=SUMMARY,
     log:
         "results/logs/aggregate/aggregate.log",
     localrule: True

@@ -8,6 +8,7 @@ import functools
 import json
 import random
 
+from snakemake.checkpoints import Checkpoint
 from snakemake.settings.types import DeploymentMethod
 
 from epochbench import datasets, foreign
@@ -52,8 +53,6 @@ wildcard_constraints:
 RUNS = range(1, config["timing"]["runs"] + 1)
 # Of a cell, first and further ones; priorities count down from it.
 MOST_RUNS = 1000
-PLAN = "results/logs/plan.json"
-MORE_RUNS = "results/aggregate/more_runs.json"
 # Where a storage carries the files of jobs, it carries the shards in one, since their names depend on the data.
 CARRIED = (
     {"shards": "results/shard/shards.zip"}
@@ -78,10 +77,13 @@ def plan_of_jobs(wildcards):
     return PLAN
 
 
-@functools.cache
 def announce_once():
-    """Announce the plan, however often a job's parameters are asked for."""
-    announce_plan()
+    """Announce the plan, however often a job's parameters are asked for.
+
+    A module is read anew for each rule that is imported by itself, always with the same config.
+    """
+    if messages.is_news(id(config)):
+        announce_plan()
 
 
 def runs_here():
@@ -195,9 +197,22 @@ def more_runs():
         return {}
 
 
+def checkpoint_of_runs():
+    """Return the checkpoint that plans further runs, by what it writes.
+
+    `checkpoints` knows those of one import, but another workflow may import a rule anew, or without the others.
+    """
+    for found in workflow.rules:
+        if found.is_checkpoint and found.output[0].endswith(MORE_RUNS):
+            return Checkpoint(found, workflow.checkpoints)
+    raise WorkflowError(
+        "The rules that this one builds on are not imported: write `use rule * from ... as ...` first (docs/deploy.md)."
+    )
+
+
 def all_records(wildcards):
     """Return the records of the first runs, and those of the further ones that the checkpoint has planned."""
-    with checkpoints.plan_more_runs.get().output[0].open() as plan:
+    with checkpoint_of_runs().get().output[0].open() as plan:
         further = json.load(plan)["runs"]
     return [
         record_path(cell, run)

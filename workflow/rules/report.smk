@@ -7,34 +7,34 @@
 
 rule draw_page:
     input:
-        epochs=rules.aggregate_records.output.epochs,
-        summary=rules.aggregate_records.output.summary,
+        epochs=EPOCHS,
+        summary=SUMMARY,
         published=local(config["published"]),
-        samples=rules.draw_samples.output[0],
+        samples=SAMPLES,
     output:
-        png="results/report/speedup.png",
+        png=PAGE["png"],
         svg=report(
-            "results/report/speedup.svg",
+            PAGE["svg"],
             caption="../report/speedup.rst",
             category="Figures",
             labels={"figure": "epoch times and speedups"},
         ),
-        pdf="results/report/speedup.pdf",
+        pdf=PAGE["pdf"],
         page=report(
-            "results/report/index.html",
+            PAGE["page"],
             caption="../report/page.rst",
             category="Page",
             labels={"page": "all results"},
         ),
-        text="results/report/summary.md",
+        text=PAGE["text"],
         card=report(
-            "results/report/card.png",
+            PAGE["card"],
             caption="../report/card.rst",
             category="Figures",
         ),
-        card_svg="results/report/card.svg",
-        lines="results/report/card.txt",
-        badge="results/report/badge.svg",
+        card_svg=PAGE["card_svg"],
+        lines=PAGE["lines"],
+        badge=PAGE["badge"],
     log:
         "results/logs/report/page.log",
     localrule: True
@@ -49,10 +49,10 @@ rule draw_page:
 # Last of all, when everything has been written: a wrong number ends the run with an error.
 rule judge_gates:
     input:
-        summary=rules.aggregate_records.output.summary,
-        page=rules.draw_page.output.page,
+        summary=SUMMARY,
+        page=PAGE["page"],
     output:
-        "results/report/gates.txt",
+        GATES,
     log:
         "results/logs/report/gates.log",
     localrule: True

@@ -9,11 +9,11 @@
 
 rule shard_archive:
     input:
-        archive=rules.acquire_archive.output.archive,
-        manifest=rules.acquire_archive.output.manifest,
+        archive=ARCHIVE,
+        manifest=ARCHIVE_MANIFEST,
     output:
         **CARRIED,
-        manifest="results/shard/manifest.json",
+        manifest=MANIFEST,
     log:
         "results/logs/shard/shard.log",
     conda:
@@ -34,9 +34,9 @@ rule shard_archive:
 rule draw_samples:
     input:
         **CARRIED,
-        manifest=rules.shard_archive.output.manifest,
+        manifest=MANIFEST,
     output:
-        "results/shard/samples.png",
+        SAMPLES,
     log:
         "results/logs/shard/samples.log",
     localrule: True

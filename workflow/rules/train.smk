@@ -27,9 +27,9 @@ rule pack_networks:
 rule calibrate_cpu:
     input:
         # Where there is no data there is nothing to time, and nothing to ask a cluster for.
-        rules.shard_archive.output.manifest,
+        MANIFEST,
     output:
-        "results/train/cpu/reference.json",
+        CPU_REFERENCE,
     log:
         "results/logs/train/cpu/reference.log",
     conda:
@@ -53,7 +53,7 @@ rule calibrate_cpu:
 
 use rule calibrate_cpu as calibrate_gpu with:
     output:
-        "results/train/gpu/reference.json",
+        GPU_REFERENCE,
     log:
         "results/logs/train/gpu/reference.log",
     threads: gpu_reference_threads
@@ -74,8 +74,8 @@ rule train_cpu:
     input:
         **CARRIED,
         **CARRIED_NETWORKS,
-        manifest=rules.shard_archive.output.manifest,
-        reference=rules.calibrate_cpu.output[0],
+        manifest=MANIFEST,
+        reference=CPU_REFERENCE,
     output:
         "results/train/cpu/{cell}/run-{run}.json",
     log:
@@ -107,8 +107,8 @@ use rule train_cpu as train_gpu with:
     input:
         **CARRIED,
         **CARRIED_NETWORKS,
-        manifest=rules.shard_archive.output.manifest,
-        reference=rules.calibrate_gpu.output[0],
+        manifest=MANIFEST,
+        reference=GPU_REFERENCE,
     output:
         "results/train/gpu/{cell}/run-{run}.json",
     log:

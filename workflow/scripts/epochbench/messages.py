@@ -9,6 +9,14 @@ import sys
 from pathlib import Path
 
 LAST_WORDS = 500
+_told: set[int] = set()
+
+
+def is_news(key: int) -> bool:
+    """Tell whether this process asks about a key for the first time, and remember that it has."""
+    news = key not in _told
+    _told.add(key)
+    return news
 
 
 def answer_lines(summary: str | Path) -> list[str]:
