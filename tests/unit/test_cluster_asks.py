@@ -10,13 +10,17 @@ from epochbench.timing.cell import Cell
 SOURCE = (REPOSITORY / "workflow" / "rules" / "cluster.smk").read_text()
 
 
-def functions(**cluster):
+SLURM = SimpleNamespace(name="slurm")
+
+
+def functions(executor=SLURM, **cluster):
     """Return the functions as a job on a cluster calls them."""
     names = {
         "config": {"cluster": cluster},
         "CELLS": {"cpu-a": Cell("cpu-a", "cpu"), "gpu-a": Cell("gpu-a", "gpu")},
         "runs_here": lambda: False,
-        "workflow": SimpleNamespace(cores=1, executor_plugin=SimpleNamespace(name="slurm")),
+        "executor": lambda: executor,
+        "workflow": SimpleNamespace(cores=1),
     }
     exec(SOURCE, names)
     return SimpleNamespace(**names)
@@ -57,8 +61,7 @@ def test_slurm_is_asked_for_gpus_as_their_maker_needs_it(maker, model, cell, fir
 
 @pytest.mark.parametrize("plugin", [None, SimpleNamespace(name="local"), SimpleNamespace(name="cluster-generic")])
 def test_elsewhere_gpus_are_only_counted(plugin):
-    ask = functions(gpu_manufacturer="amd", gpu_model="mi300x")
-    ask.workflow.executor_plugin = plugin
+    ask = functions(plugin, gpu_manufacturer="amd", gpu_model="mi300x")
     wanted = SimpleNamespace(cell="gpu-a")
     assert tuple(getattr(ask, name)(wanted) for name in ASKED) == (1, "mi300x", None)
 

@@ -122,6 +122,7 @@ def test_who_insists_gets_the_cells_planned_and_who_names_an_interpreter_that_on
 
 def test_jobs_of_a_cluster_see_the_same_folders_and_those_of_a_storage_none(site):
     site.install()
+    site.config["cluster"] = {"cpu_cores": 1}
     assert site.planned(*ON_A_CLUSTER)[0] == ["cpu-reference", "cpu-a", "cpu-b"]
     pytest.importorskip("snakemake_storage_plugin_fs", reason="the fs storage plugin is not installed")
     storage = ("--default-storage-provider", "fs", "--default-storage-prefix", "stored", "--shared-fs-usage", "none")

@@ -282,6 +282,26 @@ def test_without_a_gpu_auto_leaves_the_gpu_cells_out_and_says_so(again):
     assert any("No GPU was found" in note for note in notes)
 
 
+@pytest.mark.slow
+def test_a_dry_run_plans_what_the_run_would_wherever_its_jobs_go(fresh):
+    fresh.write_sheet(SHEET + "gpu-reference\tgpu\t100\t\n")
+    fresh.config["devices"] = {"gpu": "auto"}
+    fresh.config["cluster"] = {"cpu_cores": 2, "gpu_cores": 2}
+    profile = ("--workflow-profile", "profiles/generic", "--cluster-generic-submit-cmd", "false", "--retries", "0")
+
+    def planned(*arguments, **how):
+        return re.findall("^Timing .*|^No GPU .*", fresh.snakemake(*arguments, CUDA_VISIBLE_DEVICES="", **how), re.M)
+
+    on_a_cluster = ["Timing 2 cells, 1 runs each: cpu-reference, gpu-reference."]
+    assert planned("-n", *profile) == on_a_cluster
+    assert planned("-n", "--workflow-profile", "profiles/slurm") == on_a_cluster
+    assert planned(*profile, "--seconds-between-status-checks", "1", status=1) == on_a_cluster
+    # With what the profile says of this machine.
+    here = planned("-n")
+    assert here[0] == "Timing 1 cells, 1 runs each: cpu-reference."
+    assert here[1].startswith("No GPU was found on this machine")
+
+
 @pytest.mark.fault("whole runs", "refused")
 @pytest.mark.parametrize(("choice", "status"), [("fail", 1), ("warn", 0)])
 def test_a_record_edited_by_hand_ends_the_run_after_everything_is_written(again, choice, status):

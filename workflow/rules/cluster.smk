@@ -1,6 +1,6 @@
 # The cluster: what a job asks of a scheduler, and what a timing job claims of this machine where there is none.
 #
-# requires: config, CELLS and runs_here of plan.smk
+# requires: config, CELLS, executor and runs_here of plan.smk
 # produces: the functions below, which the rules name under threads and resources
 
 from epochbench.timing.cell import threads_of
@@ -47,7 +47,7 @@ def sharding_threads(wildcards):
 def cores_asked(device):
     """Return what the config says of a device's cores; a whole node of unknown size is Slurm's to give alone."""
     cores = config["cluster"][f"{device}_cores"]
-    if cores == WHOLE_NODE and "generic" in workflow.executor_plugin.name:
+    if cores == WHOLE_NODE and "generic" in executor().name:
         raise WorkflowError(
             f"cluster.{device}_cores is {WHOLE_NODE}, which Slurm's own profile alone can ask for; "
             "give the cores of a node, such as cluster='{cpu_cores: 16, gpu_cores: 16}'"
@@ -121,8 +121,7 @@ def gres_of(model, count):
 def asked_as(form, value):
     """Return a value where GPUs are asked for in this form, else None: as `gres` of Slurm alone, elsewhere as `gpus`."""
     asked = manufacturers()[config["cluster"]["gpu_manufacturer"]]
-    plugin = workflow.executor_plugin
-    slurm = plugin is not None and plugin.name.startswith("slurm")
+    slurm = executor() is not None and executor().name.startswith("slurm")
     return value if form == (asked.slurm_form if slurm else "gpus") else None
 
 

@@ -21,7 +21,7 @@ def announce_plan():
     names = ", ".join(cell.cell for cell in planned_cells())
     planned = f"Timing {len(planned_cells())} cells, {len(RUNS)} runs each: {names}."
     print(planned, *notes_on_devices(), sep="\n", file=sys.stderr)
-    if workflow.is_main_process and not workflow.dryrun and not runs_here():
+    if workflow.is_main_process and not workflow.local_exec:
         never = config["cluster"]["never_starts"]
         waiting.watch_queue(Path.cwd(), cancel=never == "cancel")
 

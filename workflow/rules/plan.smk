@@ -7,9 +7,11 @@ import dataclasses
 import functools
 import json
 import random
+import traceback
 
 from snakemake.checkpoints import Checkpoint
 from snakemake.settings.types import DeploymentMethod
+from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 from epochbench import datasets, foreign
 from epochbench.config import protocol, resolve_config
@@ -86,9 +88,30 @@ def announce_once():
         announce_plan()
 
 
+def executor_typed():
+    """Return the executor that the command line or a profile names, None where no command line started this.
+
+    Snakemake keeps it for itself, and in a dry run has another one in its place: so it is read from the call.
+    """
+    for frame, _ in traceback.walk_stack(None):
+        if frame.f_code.co_name == "args_to_api":
+            name = getattr(frame.f_locals.get("args"), "executor", None)
+            return ExecutorPluginRegistry().get_plugin(name) if name else None
+    return None
+
+
+EXECUTOR = executor_typed()
+
+
+def executor():
+    """Return the executor that jobs are handed to, the same in a dry run; None where none is known yet."""
+    return EXECUTOR or workflow.executor_plugin
+
+
 def runs_here():
     """Tell whether jobs run on this machine, rather than being handed to a cluster."""
-    return workflow.is_main_process and workflow.local_exec
+    local = executor() is None or executor().common_settings.local_exec
+    return workflow.is_main_process and local
 
 
 # The sheet as it is, beside the cells as this system has them.
