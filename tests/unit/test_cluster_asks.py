@@ -20,7 +20,7 @@ def functions(executor=SLURM, **cluster):
         "CELLS": {"cpu-a": Cell("cpu-a", "cpu"), "gpu-a": Cell("gpu-a", "gpu")},
         "runs_here": lambda: False,
         "executor": lambda: executor,
-        "workflow": SimpleNamespace(cores=1),
+        "workflow": SimpleNamespace(cores=1, is_main_process=False),
     }
     exec(SOURCE, names)
     return SimpleNamespace(**names)

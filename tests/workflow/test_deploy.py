@@ -148,7 +148,8 @@ def test_another_workflow_imports_it_as_a_module(site):
     assert "Nothing to be done" in site.type("snakemake -n")
     # Downloading and drawing stay on this machine under their new names too.
     away = "--executor cluster-generic --cluster-generic-submit-cmd false --jobs 1 --seconds-between-status-checks 1"
-    local = site.type(f"snakemake --until epochbench_acquire_archive --forceall {away}")
+    cores = '--config "epochbench={cluster: {cpu_cores: 1}}"'
+    local = site.type(f"snakemake --until epochbench_acquire_archive --forceall {away} {cores}")
     assert re.search(r"Finished jobid: \d+ \(Rule: epochbench_acquire_archive\)", local)
 
 
@@ -244,8 +245,7 @@ def test_a_storage_carries_everything_where_no_file_system_is_shared(site, tmp_p
     command = re.search(r"^```\n(.*?)\n```", text, re.MULTILINE)[1].replace("/somewhere", str(store))
     fast = "--seconds-between-status-checks 1 --configfile config/quick.yaml"
     # Of one's own, and no file that git knows: Snakemake does not deploy it.
-    # A scheduler other than Slurm is told how many cores a node has.
-    ours = {"columns": {"model": "mine.py:network"}, "cluster": {"cpu_cores": 2, "gpu_cores": 2}}
+    ours = {"columns": {"model": "mine.py:network"}}
     (site.hub / "config/quick.yaml").write_text(json.dumps(TINY | ours))
     (site.hub / "mine.py").write_text((REPOSITORY / "config/networks/example.py").read_text())
     assert f"Page: {store / PAGE}" in site.type(f"{command} {fast}", site.hub, NODES=str(nodes))

@@ -302,6 +302,19 @@ def test_a_dry_run_plans_what_the_run_would_wherever_its_jobs_go(fresh):
     assert here[1].startswith("No GPU was found on this machine")
 
 
+def test_a_whole_node_is_refused_in_one_line_where_slurm_is_not_asked_for_it(fresh):
+    arguments = ("--workflow-profile", "profiles/generic", "--cluster-generic-submit-cmd", "false")
+    for dry in ((), ("-n",)):
+        said = fresh.snakemake(*arguments, *dry, status=1)
+        assert (
+            "\ncluster.cpu_cores is all, which Slurm's own profile alone can ask for; give the cores of a node" in said
+        )
+        # Where in the rules, which Snakemake adds, and nothing of how it came there.
+        assert re.findall(r"^  File .* in (.*)$", said, re.MULTILINE) == ["<module>"]
+    assert not fresh.result("acquire").exists()
+    fresh.snakemake("--workflow-profile", "profiles/slurm", "-n")
+
+
 @pytest.mark.fault("whole runs", "refused")
 @pytest.mark.parametrize(("choice", "status"), [("fail", 1), ("warn", 0)])
 def test_a_record_edited_by_hand_ends_the_run_after_everything_is_written(again, choice, status):
@@ -458,6 +471,7 @@ def test_a_cpu_cell_in_bf16_is_timed_where_the_processor_computes_in_it(again, c
 )
 def test_a_cpu_cell_that_is_left_out_is_said(again, where, choice, said):
     on_a_processor(again, NOT_IN_BF16, choice)
+    again.config["cluster"] = {"cpu_cores": 1}
     printed = again.snakemake("--cores", "1", "report", *where)
     assert said in printed
     assert ("left out" in printed) == ("left out" in said)

@@ -55,6 +55,15 @@ def cores_asked(device):
     return cores
 
 
+# Now, rather than once the data are there and the first job asks for cores.
+if workflow.is_main_process and not runs_here():
+    try:
+        for cell in planned_cells():
+            cores_asked(cell.device)
+    except WorkflowError as mistake:
+        raise WorkflowError(str(mistake)) from None
+
+
 def takes_whole_node(device, threads=None):
     """Tell whether a job asks for no number of cores: its threads are all of a node or a share, whatever its size."""
     whole = config["cluster"][f"{device}_cores"] == WHOLE_NODE
