@@ -258,6 +258,22 @@ def test_a_storage_carries_everything_where_no_file_system_is_shared(site, tmp_p
     assert not (site.hub / "results/train").exists()
 
 
+def test_a_module_without_a_config_says_whose_it_reads(site):
+    (site.folder / "config").mkdir()
+    (site.folder / "config/config.yaml").write_text("samples: samples.tsv\n")
+    text = f'module it:\n    snakefile:\n        "{site.hub}/workflow/Snakefile"\n'
+    (site.folder / "Snakefile").write_text(text + "\nuse rule * from it\n")
+    said = site.type("snakemake -n || true")
+    assert "'samples': unknown key" in said
+    assert "\nThe module statement has no `config:`, so that config/config.yaml was read; give the module" in said
+    # A config of its own is the module's alone, right or wrong.
+    own = '    config:\n        {"colour": "red"}\n'
+    (site.folder / "Snakefile").write_text(text + own + "\nuse rule * from it\n")
+    said = site.type("snakemake -n || true")
+    assert "'colour': unknown key" in said
+    assert "config/config.yaml" not in said
+
+
 def test_the_sources_that_cannot_work_are_refused_in_one_line(site):
     """A prefix would part the records from where they are looked for."""
     text = 'module it:\n    snakefile:\n        "{}"\n    prefix:\n        "there"\n\nuse rule * from it\n'

@@ -31,6 +31,17 @@ from epochbench.timing.devices import (
 from epochbench.timing.devices.cpu import as_this_system_has
 from epochbench.timing.frameworks import TORCH, environments
 
+
+def whose_config():
+    """Return a word on a config that a module was not given, and that was read in the folder where one types."""
+    if IN_MODULE and config and not workflow.modifier.skip_configfile:
+        return (
+            "\nThe module statement has no `config:`, so that config/config.yaml was read; "
+            "give the module a `config:` of its own (docs/deploy.md)."
+        )
+    return ""
+
+
 try:
     # A job of a storage's starts before that brings the files of users.
     config.update(resolve_config(config, HOME, workflow.is_main_process))
@@ -44,7 +55,7 @@ try:
     environments.name_interpreters(config["frameworks"]["interpreters"])
 except BenchmarkError as mistake:
     # The traceback of the check would bury the lines that matter.
-    raise WorkflowError(str(mistake)) from None
+    raise WorkflowError(f"{mistake}{whose_config()}") from None
 
 
 wildcard_constraints:
