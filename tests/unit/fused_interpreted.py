@@ -59,7 +59,13 @@ def wrong_copies(step):
 
 
 class Capturing(CpuDevice):
-    """A device whose graphs are lists: a capture notes the steps without taking them, as a GPU's does."""
+    """A device whose graphs are lists: a capture notes the steps without taking them, as a GPU's does.
+
+    Kernels that are interpreted compute in bf16 on any processor.
+    """
+
+    def computes_bf16(self):
+        return True
 
     def capture(self, step):
         honest, noted = fused.FusedStep.step, []

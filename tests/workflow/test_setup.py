@@ -275,7 +275,7 @@ STAGES = ["uv", "the tools", "a package", "a package's compiler", "bytecode"]
 
 
 @pytest.mark.parametrize("stage", deep(STAGES, *(set(STAGES) - {"a package's compiler"})))
-@with_programs("this system's", "small programs")
+@with_programs("small programs")
 def test_a_set_up_that_is_broken_off_is_not_ready_and_leaves_no_process(tmp_path, site, stage, programs):
     wheels = tmp_path / "wheels"
     requirements = tmp_path / "requirements.txt"
