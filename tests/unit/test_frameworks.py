@@ -23,6 +23,9 @@ from epochbench.timing.frameworks.environments import interpreter_of
 from epochbench.timing.protocol import Protocol
 from epochbench.timing.task import Task
 
+# What is trained for several of these tests is trained once.
+pytestmark = pytest.mark.xdist_group("frameworks")
+
 NUMPY = (Path(__file__).parent / "numpy_training.py").read_text()
 SGD = "self.momenta[place] = self.momentum * self.momenta[place] + gradient"
 TRAIN = "        loss, gradients = self.gradients(*self.batches[number])\n"
