@@ -74,7 +74,8 @@ def record(cell="cpu-reference", run=1, epochs=(2.0, 2.2, 2.1), **changes) -> Re
         between_seconds=sum(epochs) * 0.001,
         step_seconds=sum(epochs),
     )
-    limit, threads = replace(BASE.limit, flop_per_epoch=294.6e9 * epochs[0] / 2), _threads(made)
+    limit = replace(BASE.limit, flop_per_epoch=294.6e9 * epochs[0] / 2)
+    threads = _threads(made)
     record = replace(
         BASE,
         cell=made,

@@ -176,12 +176,8 @@ def site(tmp_path):
     folder = tmp_path / "site"
     folder.mkdir()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder)) as server:
-        server.asked, server.released, server.folder, server.stalls = (
-            threading.Event(),
-            threading.Event(),
-            folder,
-            "stall",
-        )
+        server.asked, server.released = threading.Event(), threading.Event()
+        server.folder, server.stalls = folder, "stall"
         server.url = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server

@@ -198,16 +198,29 @@ SCHEDULERS = {
 }
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_a_job_that_a_scheduler_does_not_take_names_what_was_asked_and_the_keys(
-    clone, tmp_path, typed, programs, scheduler
-):
-    there = tmp_path / "scheduler"
-    there.mkdir()
+@pytest.fixture
+def there(tmp_path):
+    """The folder of a scheduler's programs."""
+    folder = tmp_path / "scheduler"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(params=SCHEDULERS)
+def scheduler(request):
+    return request.param
+
+
+@pytest.fixture
+def ask(clone, typed, programs, there, scheduler):
+    """Type the generic profile's command where a scheduler has these programs."""
+    found = {"EPOCHBENCH_SCHEDULER": scheduler, "PATH": f"{there}:{programs}"}
+    return lambda *words: typed("sh", "profiles/generic/scheduler.sh", *words, **found)
+
+
+def test_a_job_that_a_scheduler_does_not_take_names_what_was_asked_and_the_keys(there, scheduler, ask):
     program(there, SCHEDULERS[scheduler][0], "echo its own words >&2; exit 1")
-    words = ("submit", "train_cpu", "2", "4000", "10", "0", "job.sh")
-    environment = {"EPOCHBENCH_SCHEDULER": scheduler, "PATH": f"{there}:{programs}"}
-    status, said = typed("sh", "profiles/generic/scheduler.sh", *words, **environment)
+    status, said = ask("submit", "train_cpu", "2", "4000", "10", "0", "job.sh")
     assert status == 2
     own, line = said.splitlines()
     assert own == "its own words"
@@ -218,27 +231,16 @@ def test_a_job_that_a_scheduler_does_not_take_names_what_was_asked_and_the_keys(
 ALONE = {"slurm": "--exclusive", "lsf": "-x", "sge": "exclusive=true", "pbs": "place=excl"}
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_a_scheduler_is_asked_and_understood(clone, tmp_path, typed, programs, scheduler):
+def test_a_scheduler_is_asked_and_understood(there, scheduler, ask):
     submits, number, tells, state, outcome = SCHEDULERS[scheduler]
-    there = tmp_path / "scheduler"
-    there.mkdir()
     program(there, submits, f'echo "$@" > {there}/asked\n{number}')
     program(there, tells, state)
-    environment = {"EPOCHBENCH_SCHEDULER": scheduler, "PATH": f"{there}:{programs}"}
-    script = "profiles/generic/scheduler.sh"
-    submitted = typed("sh", script, "submit", "train_cpu", "2", "4000", "10", "1", "job.sh", **environment)
-    assert submitted == (0, "7\n")
+    assert ask("submit", "train_cpu", "2", "4000", "10", "1", "job.sh") == (0, "7\n")
     assert (there / "asked").read_text().split()[-1] == "job.sh"
-    assert typed("sh", script, "status", "7", **environment) == (0, f"{outcome}\n")
+    assert ask("status", "7") == (0, f"{outcome}\n")
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_timing_jobs_alone_ask_for_a_node_of_their_own_under_a_modules_prefix_too(
-    clone, tmp_path, typed, programs, scheduler
-):
-    there = tmp_path / "scheduler"
-    there.mkdir()
+def test_timing_jobs_alone_ask_for_a_node_of_their_own_under_a_modules_prefix_too(there, scheduler, ask):
     program(there, SCHEDULERS[scheduler][0], f'printf "%s\\n" "$*" >> {there}/asked')
     rules = (
         "train_cpu",
@@ -248,9 +250,6 @@ def test_timing_jobs_alone_ask_for_a_node_of_their_own_under_a_modules_prefix_to
         "epochbench_shard_archive",
     )
     for rule in rules:
-        typed(
-            "sh", "profiles/generic/scheduler.sh", "submit", rule, "2", "4000", "10", "0", "job.sh",
-            EPOCHBENCH_SCHEDULER=scheduler, PATH=f"{there}:{programs}",
-        )  # fmt: skip
+        ask("submit", rule, "2", "4000", "10", "0", "job.sh")
     asked = (there / "asked").read_text().splitlines()
     assert [ALONE[scheduler] in line.split() for line in asked] == [True, True, True, False, False]

@@ -82,13 +82,10 @@ def _losses_off(epochs: list[list[float]], means: list[float]) -> list[float]:
 
     A loss that is no number is infinitely far, and so are all of an epoch of another number of steps.
     """
-    off = [
-        [abs(loss / mean - 1) if math.isfinite(loss) else math.inf for loss, mean in zip(losses, means, strict=True)]
-        if len(losses) == len(means)
-        else [math.inf] * len(means)
-        for losses in epochs
-    ]
-    return [max(column) for column in zip(*off, strict=True)]
+    if any(len(losses) != len(means) for losses in epochs):
+        return [math.inf] * len(means)
+    losses, right = (torch.tensor(each, dtype=torch.float64) for each in (epochs, means))
+    return (losses / right - 1).abs().nan_to_num(nan=math.inf, posinf=math.inf).amax(dim=0).tolist()
 
 
 def deviations(steps: list[FirstStep]) -> dict[str, float | None]:
